@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the engine sees of a device driver. A send queue (struct kvr_sq) is a ring of slices that
+ * both sides share: the engine fills slots at `pi`, the driver turns [posted, pi) into work
+ * requests with one doorbell, and completions move `ci`. All three run free; a slot is
+ * idx & mask. Only the owning lcore touches a queue once it is connected.
+ */
+#ifndef KVR_DRIVER_H
+#define KVR_DRIVER_H
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <infiniband/verbs.h>
+
+#include "limits.h"
+
+struct kvr_part;
+struct kvr_lane;
+struct kvr_device;
+
+enum kvr_slice_op {
+	KVR_SLICE_READ,
+	KVR_SLICE_WRITE,
+	KVR_SLICE_PROOF, /* a READ that proves the writes before it: docs/ordering.md */
+};
+
+/* What one WQE moves, kept until its completion. One cache line. */
+struct kvr_slice {
+	uint64_t local_addr;
+	uint64_t remote_addr;
+	uint32_t length_bytes;
+	uint32_t lkey;
+	uint32_t rkey;
+	uint8_t op; /* enum kvr_slice_op */
+	uint8_t reserved[3];
+	/* the driver reads nothing below */
+	struct kvr_part *part;
+	uint64_t reserved2[3];
+} __attribute__((aligned(KVR_CACHE_LINE)));
+static_assert(sizeof(struct kvr_slice) == KVR_CACHE_LINE, "one in-flight record, one cache line");
+
+/* A send queue. A driver embeds it as the first member of its own. */
+struct kvr_sq {
+	struct kvr_slice *slices;
+	uint32_t mask;	 /* slots - 1 */
+	uint32_t pi;	 /* filled by the engine */
+	uint32_t posted; /* told to the device */
+	uint32_t ci;	 /* completed */
+	struct kvr_lane *lane;
+	/* set up once */
+	struct ibv_qp *qp;
+};
+
+/* A completion queue of one poller on one device. */
+struct kvr_cq {
+	struct ibv_cq *cq;
+};
+
+/* One CQE. A good one completes every slice of its queue up to and with `idx`; a bad one completes
+ * those before `idx` well and `idx` with its syndrome. After a bad one every posted slice gets a
+ * bad one of its own. */
+struct kvr_completion {
+	struct kvr_sq *sq;
+	uint32_t idx;	  /* free-running, as pi */
+	uint8_t error;	  /* 0 or 1 */
+	uint8_t syndrome; /* IBTA/PRM CQE syndrome; 5: flushed */
+	uint8_t vendor_syndrome;
+};
+
+static inline uint32_t
+kvr_sq_room(const struct kvr_sq *sq)
+{
+	return sq->mask + 1 - (sq->pi - sq->ci);
+}
+
+/* A poller's own doorbell registers on one device: a thread domain, and the parent domain that
+ * brings its QPs and CQs there (ibv_alloc_td(3)). */
+struct kvr_uar {
+	struct ibv_td *td;
+	struct ibv_pd *pd; /* the parent domain */
+};
+
+/* All mandatory. The set-up ones return 0 or -errno and may block. */
+struct kvr_driver {
+	const char *name;
+	/* Does this driver run the device? */
+	int (*match)(struct ibv_context *context);
+
+	/* A CQ of at least n_cqes. It is polled, never armed. */
+	int (*cq_create)(struct ibv_context *context, uint32_t n_cqes, struct kvr_cq **cq);
+	void (*cq_destroy)(struct kvr_cq *cq);
+
+	/* An RC QP in RESET with n_slots (a power of two) slices, no receive queue to speak of. */
+	int (*sq_create)(struct ibv_context *context, struct kvr_uar *uar, struct kvr_cq *cq,
+			 uint32_t n_slots, struct kvr_sq **sq);
+	void (*sq_destroy)(struct kvr_sq *sq);
+
+	/* Let the CQ's owner find the queue by its CQEs; owner's lcore. 0 or -ENOMEM. Detached, its
+	 * CQEs are skipped; detaching twice is harmless. */
+	int (*sq_attach)(struct kvr_cq *cq, struct kvr_sq *sq);
+	void (*sq_detach)(struct kvr_cq *cq, struct kvr_sq *sq);
+
+	/* Data path, owner's lcore. Makes WQEs of [posted, pi), at least one, and rings once. */
+	void (*post)(struct kvr_sq *sq);
+	/* Takes up to n CQEs. Does not move any ci. Returns how many. */
+	uint32_t (*reap)(struct kvr_cq *cq, struct kvr_completion *completions, uint32_t n);
+};
+
+extern const struct kvr_driver kvr_driver_mlx5;
+
+#endif

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Batches in their client's hands: taken, filled and checked, given back. Client thread only. */
+
+#include <errno.h>
+
+#include <rte_cycles.h>
+
+#include "batch.h"
+#include "engine.h"
+#include "peer.h"
+#include "registry.h"
+
+struct kvr_batch *
+kvr_batch_get(struct kvr_client *client, const struct kvr_batch_options *options)
+{
+	static const struct kvr_batch_options defaults = {0};
+	struct kvr_batch *batch = client->free;
+
+	if (options == NULL)
+		options = &defaults;
+	if (batch == NULL)
+		return NULL;
+	client->free = batch->next;
+	batch->n_xfers = 0;
+	batch->n_parts = 0;
+	batch->bytes = 0;
+	batch->n_runs = 0;
+	batch->client_memory = false;
+	batch->priority =
+		options->priority == KVR_CLASS_LATENCY ? KVR_CLASS_LATENCY : KVR_CLASS_BULK;
+	batch->level = options->level == KVR_LEVEL_SENT ? KVR_LEVEL_SENT : KVR_LEVEL_VISIBLE;
+	batch->timeout_ms =
+		options->timeout_ms != 0 ? options->timeout_ms : client->engine->timeout_ms;
+	batch->cookie = options->cookie;
+	batch->status = 0;
+	batch->syndrome = 0;
+	batch->vendor_syndrome = 0;
+	batch->remote_undetermined = false;
+	batch->failed_on = NULL;
+	return batch;
+}
+
+/* Checks a transfer and resolves its addresses. */
+static int
+xfer_set(struct kvr_xfer *xfer, struct kvr_client *client, const struct kvr_transfer *transfer)
+{
+	struct kvr_segment *segment = transfer->segment;
+	uint64_t length = transfer->length_bytes;
+
+	if (segment == NULL || length == 0 ||
+	    (transfer->op != KVR_OP_READ && transfer->op != KVR_OP_WRITE))
+		return -EINVAL;
+	if (transfer->offset > segment->size_bytes ||
+	    length > segment->size_bytes - transfer->offset)
+		return -ERANGE;
+	xfer->region = kvr_registry_find(&client->registry, (uintptr_t)transfer->local, length);
+	if (xfer->region == NULL)
+		return -EFAULT;
+	xfer->local_addr = (uintptr_t)transfer->local;
+	xfer->remote_addr = segment->remote_addr + transfer->offset;
+	xfer->length_bytes = length;
+	xfer->segment = segment;
+	xfer->op = transfer->op;
+	return 0;
+}
+
+int
+kvr_batch_add(struct kvr_batch *batch, const struct kvr_transfer *transfers, uint32_t n)
+{
+	struct kvr_xfer *xfers = &batch->xfers[batch->n_xfers];
+	struct kvr_segment *last = batch->n_xfers != 0 ? xfers[-1].segment : NULL;
+	uint32_t n_runs = batch->n_runs;
+	uint64_t bytes = 0;
+	uint32_t i;
+	int err;
+
+	if (n > batch->client->max_transfers - batch->n_xfers)
+		return -E2BIG;
+	for (i = 0; i < n; i++) {
+		err = xfer_set(&xfers[i], batch->client, &transfers[i]);
+		if (err != 0)
+			return err;
+		bytes += xfers[i].length_bytes;
+		n_runs += xfers[i].segment != last;
+		last = xfers[i].segment;
+	}
+	if (n_runs > KVR_MAX_RUNS)
+		return -E2BIG;
+	/* Nothing fails from here on. */
+	for (i = 0; i < n; i++) {
+		if (!xfers[i].region->pool) {
+			xfers[i].region->n_transfers++;
+			batch->client_memory = true;
+		}
+	}
+	batch->n_runs = n_runs;
+	batch->bytes += bytes;
+	batch->n_xfers += n;
+	return 0;
+}
+
+void
+kvr_batch_put(struct kvr_batch *batch)
+{
+	uint32_t i;
+
+	if (batch->client_memory)
+		for (i = 0; i < batch->n_xfers; i++)
+			if (!batch->xfers[i].region->pool)
+				batch->xfers[i].region->n_transfers--;
+	batch->next = batch->client->free;
+	batch->client->free = batch;
+}
+
+void
+kvr_batch_result(const struct kvr_batch *batch, struct kvr_result *result)
+{
+	uint64_t hz = rte_get_tsc_hz();
+	uint64_t ticks = batch->done_tsc - batch->submit_tsc;
+
+	*result = (struct kvr_result){
+		.status = batch->status,
+		.syndrome = batch->syndrome,
+		.vendor_syndrome = batch->vendor_syndrome,
+		.remote_undetermined = batch->remote_undetermined,
+		.device = batch->failed_on != NULL ? batch->failed_on->name : NULL,
+		.bytes = batch->status == 0 ? batch->bytes : 0,
+		.latency_ns = ticks / hz * 1000000000 + ticks % hz * 1000000000 / hz,
+		.cookie = batch->cookie,
+	};
+}

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A lane's life in its poller's hands. The QP's own life is lib/control/lane.c's. */
+
+#include <errno.h>
+
+#include <rte_cycles.h>
+
+#include "engine.h"
+#include "lane.h"
+#include "poller.h"
+#include "stops.h"
+
+/* A lane that completes nothing costs at most so many times what its port's rate says: it gets
+ * probes, no more. */
+#define COST_MAX_SHIFT 10
+
+/* TSC ticks for a byte at the port's rate, x 2^16. */
+static uint64_t
+byte_cost_of(const struct kvr_device *device)
+{
+	uint64_t bytes_per_sec = device->rate_bps / 8;
+
+	return bytes_per_sec == 0 ? 1 << 16 : (rte_get_tsc_hz() << 16) / bytes_per_sec + 1;
+}
+
+static int
+attach_owner(struct kvr_poller *poller, void *arg)
+{
+	struct kvr_lane *lane = arg;
+	struct kvr_poller_device *on = kvr_poller_device_find(poller, lane->device);
+	int err;
+
+	if (poller->n_lanes == RTE_DIM(poller->lanes))
+		return -ENOSPC;
+	err = lane->driver->sq_attach(on->cq, lane->sq);
+	if (err != 0)
+		return err;
+	lane->sq->lane = lane;
+	lane->sink_addr = (uintptr_t)lane->device->sink;
+	lane->sink_lkey = lane->device->sink_lkey;
+	lane->byte_cost = byte_cost_of(lane->device);
+	poller->lanes[poller->n_lanes++] = lane;
+	__atomic_store_n(&lane->state, KVR_LANE_ACTIVE, __ATOMIC_RELAXED);
+	return 0;
+}
+
+int
+kvr_lane_attach(struct kvr_lane *lane)
+{
+	return kvr_poller_call(lane->poller, attach_owner, lane);
+}
+
+static int
+detach_owner(struct kvr_poller *poller, void *arg)
+{
+	struct kvr_lane *lane = arg;
+	struct kvr_poller_device *on = kvr_poller_device_find(poller, lane->device);
+	uint32_t i;
+
+	if (lane->sq->ci != lane->sq->pi)
+		return -EBUSY;
+	for (i = 0; i < poller->n_lanes; i++) {
+		if (poller->lanes[i] != lane)
+			continue;
+		poller->lanes[i] = poller->lanes[--poller->n_lanes];
+		lane->driver->sq_detach(on->cq, lane->sq);
+		break;
+	}
+	__atomic_store_n(&lane->state, KVR_LANE_DEAD, __ATOMIC_RELAXED);
+	return 0;
+}
+
+int
+kvr_lane_detach(struct kvr_lane *lane)
+{
+	return kvr_poller_call(lane->poller, detach_owner, lane);
+}
+
+void
+kvr_lane_drain_owner(struct kvr_lane *lane, int status, uint8_t syndrome, uint8_t vendor)
+{
+	if (lane->state != KVR_LANE_ACTIVE)
+		return;
+	lane->status = status;
+	lane->syndrome = syndrome;
+	lane->vendor_syndrome = vendor;
+	lane->drain_tsc = rte_rdtsc();
+	__atomic_store_n(&lane->state, KVR_LANE_DRAINING, __ATOMIC_RELAXED);
+	__atomic_store_n(&lane->want_error, KVR_LANE_WANT_ERROR, __ATOMIC_RELEASE);
+	kvr_control_wake(lane->poller->engine);
+}
+
+struct fail {
+	struct kvr_lane *lane;
+	int status;
+};
+
+static int
+fail_owner(struct kvr_poller *poller, void *arg)
+{
+	struct fail *fail = arg;
+
+	(void)poller;
+	kvr_lane_drain_owner(fail->lane, fail->status, 0, 0);
+	return 0;
+}
+
+int
+kvr_lane_fail(struct kvr_lane *lane, int status)
+{
+	struct fail fail = {lane, status};
+
+	return kvr_poller_call(lane->poller, fail_owner, &fail);
+}
+
+/* How long a byte takes on this lane, by its own completions while it always had some in flight. */
+static void
+byte_cost_update(struct kvr_lane *lane, uint64_t elapsed_tsc)
+{
+	bool busy = lane->inflight_bytes != 0;
+
+	if (busy && lane->was_busy) {
+		uint64_t max = byte_cost_of(lane->device) << COST_MAX_SHIFT;
+		uint64_t sample = lane->tick_bytes == 0 ? lane->byte_cost * 2
+							: (elapsed_tsc << 16) / lane->tick_bytes;
+
+		lane->byte_cost = RTE_MIN((lane->byte_cost * 7 + sample) / 8 + 1, max);
+	}
+	lane->was_busy = busy;
+	lane->tick_bytes = 0;
+}
+
+/* A draining lane is dead once its flush is in; when none comes, its QP is reset first. */
+static void
+drain(struct kvr_poller *poller, struct kvr_lane *lane, uint64_t now_tsc)
+{
+	uint32_t request = __atomic_load_n(&lane->want_error, __ATOMIC_ACQUIRE);
+
+	if (request == KVR_LANE_IS_RESET) {
+		/* What the device still had to say of it is in the CQ; nothing follows. */
+		while (kvr_exhale(poller) != 0)
+			;
+		lane->driver->sq_detach(kvr_poller_device_find(poller, lane->device)->cq, lane->sq);
+		kvr_lane_flush(poller, lane);
+	} else if (request == KVR_LANE_IS_ERROR &&
+		   now_tsc - lane->drain_tsc > poller->us_tsc * 1000 * KVR_FLUSH_MS) {
+		__atomic_store_n(&lane->want_error, KVR_LANE_WANT_RESET, __ATOMIC_RELEASE);
+		kvr_control_wake(poller->engine);
+	}
+	if (lane->sq->ci == lane->sq->pi)
+		__atomic_store_n(&lane->state, KVR_LANE_DEAD, __ATOMIC_RELAXED);
+}
+
+void
+kvr_lanes_tick(struct kvr_poller *poller, uint64_t now_tsc)
+{
+	uint64_t elapsed_tsc = now_tsc - poller->last_tick_tsc;
+	uint32_t i;
+
+	poller->last_tick_tsc = now_tsc;
+	for (i = 0; i < poller->n_lanes; i++) {
+		struct kvr_lane *lane = poller->lanes[i];
+
+		if (lane->state == KVR_LANE_ACTIVE)
+			byte_cost_update(lane, elapsed_tsc);
+		else if (lane->state == KVR_LANE_DRAINING)
+			drain(poller, lane, now_tsc);
+	}
+}

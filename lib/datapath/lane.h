@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A lane: one QP, (poller, local device, remote device). Its poller owns it: only that lcore
+ * changes a field above the line, so nothing here is atomic but what is said to be.
+ */
+#ifndef KVR_LANE_H
+#define KVR_LANE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "driver.h"
+#include "limits.h"
+
+struct kvr_poller;
+struct kvr_peer;
+
+enum kvr_lane_state {
+	KVR_LANE_CONNECTING, /* has a QP, no poller looks at it yet */
+	KVR_LANE_ACTIVE,
+	KVR_LANE_DRAINING, /* takes no more slices; waits for the flush of those in flight */
+	KVR_LANE_DEAD,	   /* nothing in flight, for good */
+};
+
+/* What a poller asks of the control thread for a draining lane, and the answers. Pollers never
+ * call the kernel, and modify_qp does. */
+enum kvr_lane_request {
+	KVR_LANE_NO_REQUEST,
+	KVR_LANE_WANT_ERROR, /* move the QP to ERR: the device flushes it */
+	KVR_LANE_IS_ERROR,
+	KVR_LANE_WANT_RESET, /* no flush came: move it to RESET, after which no CQE comes */
+	KVR_LANE_IS_RESET,
+};
+
+struct kvr_lane {
+	struct kvr_sq *sq;
+	const struct kvr_driver *driver;
+	uint64_t inflight_bytes;
+	uint64_t byte_cost; /* TSC ticks a byte x 2^16, moving average of its own completions */
+	uint32_t state;	    /* enum kvr_lane_state; others read it with a relaxed load */
+	uint8_t idx;	    /* in its lane set */
+	uint8_t device_idx; /* local, in the engine's devices */
+	uint8_t remote_idx; /* in the peer's devices */
+	bool dirty;	    /* has slices that are not posted */
+	uint64_t sink_addr; /* where its proofs land */
+	uint32_t sink_lkey;
+	int status; /* why it drains; the first cause */
+	uint8_t syndrome;
+	uint8_t vendor_syndrome;
+	bool was_busy;	     /* at the last tick */
+	uint64_t tick_bytes; /* completed since the last tick */
+	uint64_t drain_tsc;  /* when it began to drain */
+	uint64_t n_slices;   /* monotonic: completed well */
+	uint64_t n_bytes;
+	uint64_t n_errors;
+	/* ---- set up once, or the control thread's ---- */
+	struct kvr_poller *poller;
+	struct kvr_peer *peer;
+	struct kvr_device *device;
+	uint32_t want_error; /* atomic: enum kvr_lane_request */
+	uint32_t remote_qpn;
+	uint32_t psn, remote_psn;
+};
+
+/* Gives the lane to its poller, ACTIVE. Waits for it; set-up path. 0 or -errno. */
+int kvr_lane_attach(struct kvr_lane *lane);
+/* Takes it back. -EBUSY while something is in flight: fail it first, and try again. */
+int kvr_lane_detach(struct kvr_lane *lane);
+/* Takes the lane out of use: the poller fails what is on it with `status` (-ECONNRESET ...) once
+ * the flush is in. The caller moves the QP to ERR, before or after. Set-up path. 0 or -errno. */
+int kvr_lane_fail(struct kvr_lane *lane, int status);
+
+/* The poller's own: begins to drain the lane, because of a CQE's syndrome or of `status`. */
+void kvr_lane_drain_owner(struct kvr_lane *lane, int status, uint8_t syndrome, uint8_t vendor);
+
+#endif

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Step 3 of 6: spray.
+ * Thread: the poller's lcore.
+ * In: runnable parts: transfers that are not yet on any lane.
+ * Out: slices on the lanes that will be done with them first, and proofs behind the last writes.
+ * Next: drivers/mlx5/sq.c, which posts them; one call for each lane that got some.
+ */
+
+#include "counters.h"
+#include "peer.h"
+#include "poller.h"
+#include "stops.h"
+
+/* Where in its transfers a part stands. */
+struct cursor {
+	uint32_t at;
+	uint64_t bytes;
+};
+
+/* Bytes of transfer i that belong to the part, from its first byte on. */
+static inline uint64_t
+xfer_end(const struct kvr_part *part, uint32_t i)
+{
+	return i + 1 == part->end ? part->end_bytes : part->batch->xfers[i].length_bytes;
+}
+
+static inline bool
+adjacent(const struct kvr_xfer *a, const struct kvr_xfer *b)
+{
+	return a->local_addr + a->length_bytes == b->local_addr &&
+	       a->remote_addr + a->length_bytes == b->remote_addr && a->op == b->op &&
+	       a->region == b->region;
+}
+
+/* The longest piece that begins at the cursor: whole transfers as long as they are adjacent on both
+ * sides, at most `max` bytes. Sets *next to where it ends. */
+static uint32_t
+piece_next(const struct kvr_part *part, uint32_t max, struct cursor *next)
+{
+	const struct kvr_xfer *xfers = part->batch->xfers;
+	uint32_t at = part->at;
+	uint64_t bytes = part->at_bytes;
+	uint64_t length = xfer_end(part, at) - bytes;
+
+	while (length < max && at + 1 != part->end && adjacent(&xfers[at], &xfers[at + 1])) {
+		at++;
+		bytes = 0;
+		length += xfer_end(part, at);
+	}
+	if (length > max) {
+		next->at = at;
+		next->bytes = xfer_end(part, at) - (length - max);
+		return max;
+	}
+	next->at = at + 1;
+	next->bytes = 0;
+	return (uint32_t)length;
+}
+
+/* The lane that will be done first with `length` bytes more; NULL: none has room. A lane's window
+ * is bounded, so that what comes later with a higher class does not wait behind it. */
+static struct kvr_lane *
+lane_pick(const struct kvr_lane_set *set, uint32_t length)
+{
+	struct kvr_lane *best = NULL;
+	uint64_t best_cost = UINT64_MAX;
+	uint32_t i;
+
+	for (i = 0; i < set->n; i++) {
+		struct kvr_lane *lane = set->lanes[i];
+		uint64_t bytes = lane->inflight_bytes + length;
+		uint64_t cost = bytes * lane->byte_cost;
+
+		if (lane->state != KVR_LANE_ACTIVE || kvr_sq_room(lane->sq) == 0 ||
+		    (lane->inflight_bytes != 0 && bytes > KVR_LANE_BYTES))
+			continue;
+		if (cost < best_cost) {
+			best_cost = cost;
+			best = lane;
+		}
+	}
+	return best;
+}
+
+/* Takes the next free slot of the lane's send queue for the part. */
+static inline struct kvr_slice *
+slice_take(struct kvr_poller *poller, struct kvr_lane *lane, struct kvr_part *part,
+	   uint32_t length_bytes)
+{
+	struct kvr_sq *sq = lane->sq;
+	struct kvr_slice *slice = &sq->slices[sq->pi++ & sq->mask];
+
+	slice->part = part;
+	slice->length_bytes = length_bytes;
+	lane->inflight_bytes += length_bytes;
+	part->n_inflight++;
+	part->lanes[lane->idx].n_inflight++;
+	if (!lane->dirty) {
+		lane->dirty = true;
+		poller->dirty[poller->n_dirty++] = lane;
+	}
+	return slice;
+}
+
+/* Puts the part's next piece on a lane. False: no lane has room. */
+static bool
+slice_place(struct kvr_poller *poller, struct kvr_part *part, const struct kvr_lane_set *set)
+{
+	const struct kvr_xfer *xfer = &part->batch->xfers[part->at];
+	struct cursor next;
+	uint32_t length = piece_next(part, poller->slice_bytes, &next);
+	struct kvr_lane *lane = lane_pick(set, length);
+	struct kvr_slice *slice;
+
+	if (lane == NULL)
+		return false;
+	slice = slice_take(poller, lane, part, length);
+	slice->local_addr = xfer->local_addr + part->at_bytes;
+	slice->remote_addr = xfer->remote_addr + part->at_bytes;
+	slice->lkey = xfer->region->keys[lane->device_idx].bulk_lkey;
+	slice->rkey = part->segment->keys[lane->remote_idx].bulk_rkey;
+	slice->op = xfer->op == KVR_OP_WRITE ? KVR_SLICE_WRITE : KVR_SLICE_READ;
+	if (slice->op == KVR_SLICE_WRITE) {
+		struct kvr_part_lane *on = &part->lanes[lane->idx];
+
+		part->wrote = true;
+		part->n_unproven += !on->unproven;
+		on->unproven = true;
+		on->proof_addr = slice->remote_addr + length - 1;
+	}
+	part->at = next.at;
+	part->at_bytes = next.bytes;
+	return true;
+}
+
+/* Behind the last write of each lane, a READ of the last byte written, through the segment's
+ * strictly ordered MR and on the same QP: once it returns, the writes before it are visible at the
+ * peer (docs/ordering.md). Returns how many were placed; lanes without room keep theirs. */
+static uint32_t
+proofs_place(struct kvr_poller *poller, struct kvr_part *part, const struct kvr_lane_set *set)
+{
+	uint32_t n = 0;
+	uint32_t i;
+
+	for (i = 0; i < set->n && part->n_unproven != 0; i++) {
+		struct kvr_lane *lane = set->lanes[i];
+		struct kvr_part_lane *on = &part->lanes[i];
+		struct kvr_slice *slice;
+
+		if (!on->unproven || kvr_sq_room(lane->sq) == 0)
+			continue;
+		slice = slice_take(poller, lane, part, 1);
+		slice->local_addr = lane->sink_addr;
+		slice->lkey = lane->sink_lkey;
+		slice->remote_addr = on->proof_addr;
+		slice->rkey = part->segment->keys[lane->remote_idx].strict_rkey;
+		slice->op = KVR_SLICE_PROOF;
+		on->unproven = false;
+		part->n_unproven--;
+		kvr_count(&poller->device_counters[lane->device_idx].proofs, 1);
+		n++;
+	}
+	return n;
+}
+
+/* Places up to `budget` slices of the part. Returns how many. */
+static uint32_t
+part_place(struct kvr_poller *poller, struct kvr_part *part, uint32_t budget)
+{
+	const struct kvr_lane_set *set = &part->segment->peer->lanes[poller->idx];
+	uint32_t n = 0;
+
+	while (n < budget && part->at != part->end && slice_place(poller, part, set))
+		n++;
+	if (part->at != part->end)
+		return n;
+	if (part->batch->level == KVR_LEVEL_VISIBLE)
+		n += proofs_place(poller, part, set);
+	else
+		part->n_unproven = 0;
+	return n;
+}
+
+/* Visits parts of one class in turn; those that are not done go to the list's end. */
+static uint32_t
+class_place(struct kvr_poller *poller, struct kvr_part_list *list, uint32_t budget)
+{
+	struct kvr_part *part;
+	uint32_t n = 0, visits;
+
+	for (visits = 0; visits < KVR_VISITS && n < budget; visits++) {
+		part = TAILQ_FIRST(list);
+		if (part == NULL)
+			break;
+		TAILQ_REMOVE(list, part, run_link);
+		n += part_place(poller, part, RTE_MIN(budget - n, (uint32_t)KVR_VISIT_SLICES));
+		part->runnable = part->at != part->end || part->n_unproven != 0;
+		if (part->runnable)
+			TAILQ_INSERT_TAIL(list, part, run_link);
+	}
+	return n;
+}
+
+uint32_t
+kvr_spray(struct kvr_poller *poller)
+{
+	uint32_t n, i;
+
+	n = class_place(poller, &poller->runnable[KVR_CLASS_LATENCY], KVR_BURST);
+	if (n < KVR_BURST)
+		n += class_place(poller, &poller->runnable[KVR_CLASS_BULK], KVR_BURST - n);
+	for (i = 0; i < poller->n_dirty; i++) {
+		struct kvr_lane *lane = poller->dirty[i];
+		struct kvr_device_counters *counters = &poller->device_counters[lane->device_idx];
+
+		kvr_count(&counters->wqes, lane->sq->pi - lane->sq->posted);
+		kvr_count(&counters->doorbells, 1);
+		lane->driver->post(lane->sq);
+		lane->dirty = false;
+	}
+	poller->n_dirty = 0;
+	return n;
+}
