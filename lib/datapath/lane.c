@@ -30,7 +30,8 @@ attach_owner(struct kvr_poller *poller, void *arg)
 	struct kvr_poller_device *on = kvr_poller_device_find(poller, lane->device);
 	int err;
 
-	if (poller->n_lanes == RTE_DIM(poller->lanes))
+	/* The CQ must hold the worst: every slice of every lane flushed. */
+	if (poller->n_lanes == KVR_MAX_POLLER_LANES || on->n_lanes == KVR_CQ_SLOTS / KVR_SQ_SLOTS)
 		return -ENOSPC;
 	err = lane->driver->sq_attach(on->cq, lane->sq);
 	if (err != 0)
@@ -39,6 +40,7 @@ attach_owner(struct kvr_poller *poller, void *arg)
 	lane->sink_addr = (uintptr_t)lane->device->sink;
 	lane->sink_lkey = lane->device->sink_lkey;
 	lane->byte_cost = byte_cost_of(lane->device);
+	on->n_lanes++;
 	poller->lanes[poller->n_lanes++] = lane;
 	__atomic_store_n(&lane->state, KVR_LANE_ACTIVE, __ATOMIC_RELAXED);
 	return 0;
@@ -63,6 +65,7 @@ detach_owner(struct kvr_poller *poller, void *arg)
 		if (poller->lanes[i] != lane)
 			continue;
 		poller->lanes[i] = poller->lanes[--poller->n_lanes];
+		on->n_lanes--;
 		lane->driver->sq_detach(on->cq, lane->sq);
 		break;
 	}

@@ -192,9 +192,11 @@ kvr_poller_start(struct kvr_poller *poller)
 	int err;
 
 	poller->stop = 0;
+	/* Calls from here on wait for the loop. */
+	__atomic_store_n(&poller->running, 1, __ATOMIC_RELEASE);
 	err = rte_eal_remote_launch(poller_loop, poller, poller->lcore);
-	if (err == 0)
-		__atomic_store_n(&poller->running, 1, __ATOMIC_RELEASE);
+	if (err != 0)
+		__atomic_store_n(&poller->running, 0, __ATOMIC_RELEASE);
 	return err;
 }
 
@@ -203,9 +205,9 @@ kvr_poller_stop(struct kvr_poller *poller)
 {
 	if (!poller->running)
 		return;
-	__atomic_store_n(&poller->running, 0, __ATOMIC_RELEASE);
 	__atomic_store_n(&poller->stop, 1, __ATOMIC_RELEASE);
 	rte_eal_wait_lcore(poller->lcore);
+	__atomic_store_n(&poller->running, 0, __ATOMIC_RELEASE);
 }
 
 int

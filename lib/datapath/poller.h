@@ -26,11 +26,12 @@ struct kvr_poller_device {
 	struct kvr_cq *cq;
 	const struct kvr_driver *driver;
 	struct kvr_uar uar;
+	uint32_t n_lanes; /* whose CQEs come to cq */
 };
 
 struct kvr_poller {
 	struct kvr_part_list runnable[2]; /* by enum kvr_class: parts with slices to place */
-	struct kvr_lane *dirty[KVR_BURST];
+	struct kvr_lane *dirty[KVR_MAX_POLLER_LANES]; /* lanes with slices to post */
 	uint32_t n_dirty;
 	uint32_t n_ports;
 	uint32_t n_devices;
@@ -58,7 +59,7 @@ struct kvr_poller {
 	uint32_t running; /* atomic */
 	uint32_t stop;	  /* atomic */
 	uint32_t n_lanes;
-	struct kvr_lane *lanes[KVR_MAX_PEERS]; /* every attached lane, for the tick */
+	struct kvr_lane *lanes[KVR_MAX_POLLER_LANES]; /* every attached lane, for the tick */
 };
 
 /* Makes the poller of an lcore, with a CQ and doorbell registers of its own on each of its devices:
