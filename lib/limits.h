@@ -18,12 +18,13 @@
 #define KVR_NAME_BYTES	     64	  /* node, segment and device names, with the final 0 */
 #define KVR_CACHE_LINE	     64
 
-#define KVR_SQ_SLOTS	 512   /* slices in flight on one lane; a power of two */
-#define KVR_CQ_SLOTS	 32768 /* CQEs of one poller on one device: 64 lanes' worst flush */
-#define KVR_BURST	 64    /* slices sprayed, CQEs reaped and batches inhaled a turn */
-#define KVR_VISITS	 8     /* parts that spray visits a turn */
-#define KVR_VISIT_SLICES 32    /* slices placed in one visit, so that no part starves another */
-#define KVR_SIGNAL_EVERY 32    /* at least one signaled WQE in so many */
+#define KVR_SQ_SLOTS	  512	/* slices in flight on one lane; a power of two */
+#define KVR_CQ_SLOTS	  32768 /* CQEs of one poller on one device: 64 lanes' worst flush */
+#define KVR_BURST	  64	/* slices sprayed, CQEs reaped and batches inhaled a turn */
+#define KVR_VISITS	  8	/* parts that spray visits a turn */
+#define KVR_VISIT_SLICES  32	/* slices placed in one visit, so that no part starves another */
+#define KVR_QUANTUM_BYTES (64 << 10) /* placed on one lane before the next best is looked for */
+#define KVR_SIGNAL_EVERY  32	     /* at least one signaled WQE in so many */
 #define KVR_SHARE_BYTES                                                                            \
 	(1 << 20) /* a batch is divided among pollers in shares of at least this                   \
 		   */

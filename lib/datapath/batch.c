@@ -70,6 +70,7 @@ kvr_batch_add(struct kvr_batch *batch, const struct kvr_transfer *transfers, uin
 	struct kvr_xfer *xfers = &batch->xfers[batch->n_xfers];
 	struct kvr_segment *last = batch->n_xfers != 0 ? xfers[-1].segment : NULL;
 	uint32_t n_runs = batch->n_runs;
+	bool client_memory = false;
 	uint64_t bytes = 0;
 	uint32_t i;
 	int err;
@@ -83,15 +84,14 @@ kvr_batch_add(struct kvr_batch *batch, const struct kvr_transfer *transfers, uin
 		bytes += xfers[i].length_bytes;
 		n_runs += xfers[i].segment != last;
 		last = xfers[i].segment;
+		client_memory |= !xfers[i].region->pool;
 	}
 	if (n_runs > KVR_MAX_RUNS)
 		return -E2BIG;
-	/* Nothing fails from here on. */
-	for (i = 0; i < n; i++) {
-		if (!xfers[i].region->pool) {
-			xfers[i].region->n_transfers++;
-			batch->client_memory = true;
-		}
+	if (client_memory) {
+		batch->client_memory = true;
+		for (i = 0; i < n; i++)
+			xfers[i].region->n_transfers += !xfers[i].region->pool;
 	}
 	batch->n_runs = n_runs;
 	batch->bytes += bytes;
@@ -106,8 +106,7 @@ kvr_batch_put(struct kvr_batch *batch)
 
 	if (batch->client_memory)
 		for (i = 0; i < batch->n_xfers; i++)
-			if (!batch->xfers[i].region->pool)
-				batch->xfers[i].region->n_transfers--;
+			batch->xfers[i].region->n_transfers -= !batch->xfers[i].region->pool;
 	batch->next = batch->client->free;
 	batch->client->free = batch;
 }

@@ -12,6 +12,9 @@
 #include "poller.h"
 #include "stops.h"
 
+static_assert((int)KVR_SLICE_READ == (int)KVR_OP_READ && (int)KVR_SLICE_WRITE == (int)KVR_OP_WRITE,
+	      "a slice's op is its transfer's");
+
 /* Where in its transfers a part stands. */
 struct cursor {
 	uint32_t at;
@@ -83,55 +86,68 @@ lane_pick(const struct kvr_lane_set *set, uint32_t length)
 	return best;
 }
 
-/* Takes the next free slot of the lane's send queue for the part. */
-static inline struct kvr_slice *
-slice_take(struct kvr_poller *poller, struct kvr_lane *lane, struct kvr_part *part,
-	   uint32_t length_bytes)
+/* n slices of the part, `bytes` in all, are in the lane's queue and wait for post. */
+static inline void
+lane_charge(struct kvr_poller *poller, struct kvr_lane *lane, struct kvr_part *part, uint32_t n,
+	    uint64_t bytes)
 {
-	struct kvr_sq *sq = lane->sq;
-	struct kvr_slice *slice = &sq->slices[sq->pi++ & sq->mask];
-
-	slice->part = part;
-	slice->length_bytes = length_bytes;
-	lane->inflight_bytes += length_bytes;
-	part->n_inflight++;
-	part->lanes[lane->idx].n_inflight++;
+	lane->sq->pi += n;
+	lane->inflight_bytes += bytes;
+	part->n_inflight += n;
+	part->lanes[lane->idx].n_inflight += n;
 	if (!lane->dirty) {
 		lane->dirty = true;
 		poller->dirty[poller->n_dirty++] = lane;
 	}
-	return slice;
 }
 
-/* Puts the part's next piece on a lane. False: no lane has room. */
-static bool
-slice_place(struct kvr_poller *poller, struct kvr_part *part, const struct kvr_lane_set *set)
+/* The lane's newest write of the part is not proven yet. */
+static void
+part_wrote(struct kvr_part *part, const struct kvr_lane *lane, uint64_t last_addr)
 {
-	const struct kvr_xfer *xfer = &part->batch->xfers[part->at];
-	struct cursor next;
-	uint32_t length = piece_next(part, poller->slice_bytes, &next);
-	struct kvr_lane *lane = lane_pick(set, length);
-	struct kvr_slice *slice;
+	struct kvr_part_lane *on = &part->lanes[lane->idx];
 
-	if (lane == NULL)
-		return false;
-	slice = slice_take(poller, lane, part, length);
-	slice->local_addr = xfer->local_addr + part->at_bytes;
-	slice->remote_addr = xfer->remote_addr + part->at_bytes;
-	slice->lkey = xfer->region->keys[lane->device_idx].bulk_lkey;
-	slice->rkey = part->segment->keys[lane->remote_idx].bulk_rkey;
-	slice->op = xfer->op == KVR_OP_WRITE ? KVR_SLICE_WRITE : KVR_SLICE_READ;
-	if (slice->op == KVR_SLICE_WRITE) {
-		struct kvr_part_lane *on = &part->lanes[lane->idx];
+	part->wrote = true;
+	part->n_unproven += !on->unproven;
+	on->unproven = true;
+	on->proof_addr = last_addr;
+}
 
-		part->wrote = true;
-		part->n_unproven += !on->unproven;
-		on->unproven = true;
-		on->proof_addr = slice->remote_addr + length - 1;
-	}
-	part->at = next.at;
-	part->at_bytes = next.bytes;
-	return true;
+/* Puts the part's next pieces on a lane: up to `max` of them, one at least, and no more than a
+ * quantum of bytes beyond the first. Returns how many. */
+static uint32_t
+lane_fill(struct kvr_poller *poller, struct kvr_part *part, struct kvr_lane *lane, uint32_t max)
+{
+	const struct kvr_segment_keys *keys = &part->segment->keys[lane->remote_idx];
+	struct kvr_sq *sq = lane->sq;
+	uint64_t bytes = 0, written = 0;
+	uint32_t n = 0;
+
+	do {
+		const struct kvr_xfer *xfer = &part->batch->xfers[part->at];
+		struct kvr_slice *slice = &sq->slices[(sq->pi + n) & sq->mask];
+		struct cursor next;
+		uint32_t length = piece_next(part, poller->slice_bytes, &next);
+
+		if (n != 0 && bytes + length > KVR_QUANTUM_BYTES)
+			break;
+		slice->local_addr = xfer->local_addr + part->at_bytes;
+		slice->remote_addr = xfer->remote_addr + part->at_bytes;
+		slice->length_bytes = length;
+		slice->lkey = xfer->region->keys[lane->device_idx].bulk_lkey;
+		slice->rkey = keys->bulk_rkey;
+		slice->op = (uint8_t)xfer->op;
+		slice->part = part;
+		if (xfer->op == KVR_OP_WRITE)
+			written = slice->remote_addr + length;
+		part->at = next.at;
+		part->at_bytes = next.bytes;
+		bytes += length;
+	} while (++n < max && part->at != part->end);
+	lane_charge(poller, lane, part, n, bytes);
+	if (written != 0)
+		part_wrote(part, lane, written - 1);
+	return n;
 }
 
 /* Behind the last write of each lane, a READ of the last byte written, through the segment's
@@ -150,12 +166,15 @@ proofs_place(struct kvr_poller *poller, struct kvr_part *part, const struct kvr_
 
 		if (!on->unproven || kvr_sq_room(lane->sq) == 0)
 			continue;
-		slice = slice_take(poller, lane, part, 1);
+		slice = &lane->sq->slices[lane->sq->pi & lane->sq->mask];
+		slice->part = part;
+		slice->length_bytes = 1;
 		slice->local_addr = lane->sink_addr;
 		slice->lkey = lane->sink_lkey;
 		slice->remote_addr = on->proof_addr;
 		slice->rkey = part->segment->keys[lane->remote_idx].strict_rkey;
 		slice->op = KVR_SLICE_PROOF;
+		lane_charge(poller, lane, part, 1, 1);
 		on->unproven = false;
 		part->n_unproven--;
 		kvr_count(&poller->device_counters[lane->device_idx].proofs, 1);
@@ -169,10 +188,17 @@ static uint32_t
 part_place(struct kvr_poller *poller, struct kvr_part *part, uint32_t budget)
 {
 	const struct kvr_lane_set *set = &part->segment->peer->lanes[poller->idx];
+	struct cursor next;
 	uint32_t n = 0;
 
-	while (n < budget && part->at != part->end && slice_place(poller, part, set))
-		n++;
+	while (n < budget && part->at != part->end) {
+		struct kvr_lane *lane =
+			lane_pick(set, piece_next(part, poller->slice_bytes, &next));
+
+		if (lane == NULL)
+			return n;
+		n += lane_fill(poller, part, lane, RTE_MIN(budget - n, kvr_sq_room(lane->sq)));
+	}
 	if (part->at != part->end)
 		return n;
 	if (part->batch->level == KVR_LEVEL_VISIBLE)

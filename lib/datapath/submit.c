@@ -76,6 +76,18 @@ divide(struct kvr_batch *batch, uint64_t share, uint8_t *turns)
 	}
 }
 
+/* The common case of divide(): everything is one part. */
+static void
+whole(struct kvr_batch *batch, uint8_t *turns)
+{
+	struct kvr_part *part = part_open(batch, 0, 0);
+
+	part->end = batch->n_xfers;
+	part->end_bytes = batch->xfers[batch->n_xfers - 1].length_bytes;
+	part->bytes = batch->bytes;
+	turns[0] = 0;
+}
+
 /* Puts every part on its poller's ring, or none: -EAGAIN. The client is the rings' only producer,
  * so that room seen here stays. */
 static int
@@ -115,7 +127,10 @@ batch_submit(struct kvr_client *client, struct kvr_batch *batch, uint64_t now_ts
 	batch->submit_tsc = now_tsc;
 	batch->deadline_tsc = now_tsc + batch->timeout_ms * (rte_get_tsc_hz() / 1000);
 	batch->n_parts = 0;
-	divide(batch, (batch->bytes + n_shares - 1) / n_shares, turns);
+	if (n_shares == 1 && batch->n_runs == 1)
+		whole(batch, turns);
+	else
+		divide(batch, (batch->bytes + n_shares - 1) / n_shares, turns);
 	return hand_over(client, batch, choice, turns);
 }
 
