@@ -28,6 +28,7 @@ struct kvr_engine {
 	char name[KVR_NAME_BYTES];
 	char boot_id[37];  /* a UUID made at start: a restarted node is another one */
 	char address[256]; /* "" until it listens */
+	char *listen;	   /* as configured; NULL: not reachable */
 	uint32_t timeout_ms;
 	uint32_t slice_bytes;
 	bool cross_numa;

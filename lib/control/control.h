@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The control thread: the listener, every control connection, the devices' asynchronous events,
+ * lanes that ask for their QP to be moved to ERR, and the telemetry's samples. It sleeps in
+ * poll(2), and never waits for a peer. The one thing that can hold it up is the application's
+ * kvr_call_handler, which it calls: while that runs, lost peers are not noticed and lanes are not
+ * drained, so a handler that needs long hands the work to a thread of its own and answers at once.
+ *
+ * Locks, in this order: open_lock (one kvr_segment_open() or _close() at a time; held while waiting
+ * for a peer, never taken by the control thread), engine->control_lock (short), control->lock, a
+ * connection's lock.
+ */
+#ifndef KVR_CONTROL_H
+#define KVR_CONTROL_H
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "connection.h"
+#include "handshake.h"
+#include "kvr.h"
+#include "limits.h"
+#include "peer.h"
+
+struct kvr_control {
+	struct kvr_engine *engine;
+	pthread_t thread;
+	pthread_mutex_t open_lock;
+	int wake_fd;   /* eventfd */
+	int listen_fd; /* -1: not reachable */
+	bool rest;     /* the listener, for one turn: no descriptor is left */
+	bool stop;     /* atomic */
+
+	/* What poll(2) waits for: wake-up, listener, devices, connections, in this order. */
+	struct pollfd fds[2 + KVR_MAX_DEVICES + KVR_MAX_PEERS];
+
+	pthread_mutex_t lock;
+	/* Under the lock: any thread appends, the control thread alone takes out, so that it may
+	 * read without. */
+	uint32_t n_connections;
+	struct kvr_connection *connections[KVR_MAX_PEERS];
+};
+
+/* Listens (unless listen is NULL; sets engine->address) and starts the thread. */
+int kvr_control_start(struct kvr_engine *engine, const char *listen, struct kvr_error *error);
+/* Ends the thread and every connection. */
+void kvr_control_stop(struct kvr_engine *engine);
+/* Hands a connection to the control thread. 0; -ENOSPC. */
+int kvr_control_adopt(struct kvr_engine *engine, struct kvr_connection *connection);
+
+/* ---- target.c: answers to those who connect to us; control thread ---- */
+
+/* Answers one message. 0, or -errno: the connection is over. */
+int kvr_target_message(struct kvr_connection *connection, const json_t *message);
+/* Destroys the passive QPs: nothing of this peer reaches our memory any more. */
+void kvr_target_release(struct kvr_connection *connection);
+/* What this node says of itself. */
+void kvr_target_hello(const struct kvr_engine *engine, bool segments, struct kvr_hello *hello);
+
+/* ---- lane.c: QPs of both sides; set-up path ---- */
+
+/* Makes every poller's lanes to the peer, their QPs in INIT. What it made before a failure,
+ * kvr_lanes_destroy() frees. 0; -E2BIG; -ENOMEM; or another -errno of the verbs. */
+int kvr_lanes_create(struct kvr_engine *engine, struct kvr_peer *peer,
+		     const struct kvr_hello *remote, struct kvr_error *error);
+/* Every lane to the peer, always in the same order; lanes has room for KVR_MAX_CONNECT_LANES. */
+uint32_t kvr_lanes_list(const struct kvr_engine *engine, const struct kvr_peer *peer,
+			struct kvr_lane **lanes);
+/* To RTS with what the peer has offered in return. 0 or -errno. */
+int kvr_lane_connect(struct kvr_lane *lane, const struct kvr_hello_device *remote,
+		     uint32_t remote_qpn, uint32_t remote_psn);
+/* Takes every lane out of use for `status`: pollers told, QPs to ERR. Returns how many. */
+uint32_t kvr_lanes_fail(const struct kvr_engine *engine, struct kvr_peer *peer, int status);
+/* Does what the pollers ask for draining lanes (enum kvr_lane_request). One thread at a time. */
+void kvr_lanes_drain(const struct kvr_engine *engine, struct kvr_peer *peer);
+/* Takes the lanes out of use and from their pollers, and frees them. */
+void kvr_lanes_destroy(const struct kvr_engine *engine, struct kvr_peer *peer);
+
+/* A QP that serves a peer's lane, in RTR: it never sends a request. 0 or -errno. */
+int kvr_passive_qp_create(struct kvr_device *device, const struct kvr_hello_device *remote,
+			  const struct kvr_lane_offer *offer, struct ibv_qp **qp);
+
+#endif
