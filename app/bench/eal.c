@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "eal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_log.h>
+
+#include "message.h"
+#include "size.h"
+
+/* The options of EAL 22.11 on Linux (eal_common_options.c), to tell values from stray words. */
+static const char short_options[] = "a:b:c:d:hl:m:n:r:s:S:v";
+static const struct option long_options[] = {
+	{"allow", required_argument, NULL, 'a'},
+	{"base-virtaddr", required_argument, NULL, 0},
+	{"block", required_argument, NULL, 'b'},
+	{"create-uio-dev", no_argument, NULL, 0},
+	{"file-prefix", required_argument, NULL, 0},
+	{"force-max-simd-bitwidth", required_argument, NULL, 0},
+	{"help", no_argument, NULL, 'h'},
+	{"huge-dir", required_argument, NULL, 0},
+	{"huge-unlink", optional_argument, NULL, 0},
+	{"huge-worker-stack", optional_argument, NULL, 0},
+	{"in-memory", no_argument, NULL, 0},
+	{"iova-mode", required_argument, NULL, 0},
+	{"lcores", required_argument, NULL, 0},
+	{"legacy-mem", no_argument, NULL, 0},
+	{"log-level", required_argument, NULL, 0},
+	{"main-lcore", required_argument, NULL, 0},
+	{"match-allocations", no_argument, NULL, 0},
+	{"mbuf-pool-ops-name", required_argument, NULL, 0},
+	{"no-hpet", no_argument, NULL, 0},
+	{"no-huge", no_argument, NULL, 0},
+	{"no-pci", no_argument, NULL, 0},
+	{"no-shconf", no_argument, NULL, 0},
+	{"no-telemetry", no_argument, NULL, 0},
+	{"proc-type", required_argument, NULL, 0},
+	{"single-file-segments", no_argument, NULL, 0},
+	{"socket-limit", required_argument, NULL, 0},
+	{"socket-mem", required_argument, NULL, 0},
+	{"syslog", required_argument, NULL, 0},
+	{"telemetry", no_argument, NULL, 0},
+	{"trace", required_argument, NULL, 0},
+	{"trace-bufsz", required_argument, NULL, 0},
+	{"trace-dir", required_argument, NULL, 0},
+	{"trace-mode", required_argument, NULL, 0},
+	{"vdev", required_argument, NULL, 0},
+	{"version", no_argument, NULL, 'v'},
+	{"vfio-intr", required_argument, NULL, 0},
+	{"vfio-vf-token", required_argument, NULL, 0},
+	{"vmware-tsc-map", no_argument, NULL, 0},
+	{NULL, 0, NULL, 0},
+};
+
+/* EAL reads these with atoi(), and -r and -n only against 0. */
+static int
+check_number(int option, const char *value)
+{
+	uint64_t max = option == 'm' ? UINT32_MAX : option == 'n' ? 32 : 16;
+	uint64_t number;
+
+	if (bench_number_parse(value, 1, max, &number) == 0)
+		return 0;
+	bench_message("EAL's -%c %s: not a number from 1 to %" PRIu64 "%s", option, value, max,
+		      option == 'm' ? " (megabytes)" : "");
+	return -EINVAL;
+}
+
+int
+bench_eal_check(int argc, char **argv)
+{
+	/* getopt reorders what it reads; EAL shall see the original */
+	char **args = calloc((size_t)argc + 1, sizeof(*args));
+	int err = 0;
+	int option, index;
+
+	if (args == NULL)
+		return -ENOMEM;
+	memcpy(args, argv, (size_t)argc * sizeof(*args));
+	optind = 0;
+	while (err == 0 &&
+	       (option = getopt_long(argc, args, short_options, long_options, &index)) != -1) {
+		if (option == '?')
+			err = -EINVAL;
+		else if (option == 'm' || option == 'n' || option == 'r')
+			err = check_number(option, optarg);
+		else if (option == 0 && strcmp(long_options[index].name, "proc-type") == 0 &&
+			 strcmp(optarg, "primary") != 0) {
+			bench_message("EAL's --proc-type %s: kvrail is a primary process", optarg);
+			err = -EINVAL;
+		}
+	}
+	if (err == 0 && optind < argc) {
+		bench_message("%s: not an EAL option; kvrail-bench's own follow --", args[optind]);
+		err = -EINVAL;
+	}
+	free(args);
+	return err;
+}
+
+static bool
+has_argument(int argc, char **argv, const char *argument)
+{
+	for (int i = 1; i < argc; i++)
+		if (strcmp(argv[i], argument) == 0)
+			return true;
+	return false;
+}
+
+/* One number out of /sys/kernel/mm/hugepages/DIR/FILE; 0 when there is none. */
+static uint64_t
+read_hugepages(const char *dir, const char *file)
+{
+	char path[512];
+	uint64_t number = 0;
+	FILE *stream;
+
+	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/%s/%s", dir, file);
+	stream = fopen(path, "r");
+	if (stream == NULL)
+		return 0;
+	if (fscanf(stream, "%" SCNu64, &number) != 1)
+		number = 0;
+	fclose(stream);
+	return number;
+}
+
+int
+bench_eal_check_hugepages(int argc, char **argv, uint64_t bytes)
+{
+	const uint64_t page_bytes = 2 << 20;
+	uint64_t need_bytes = bytes + (64 << 20); /* EAL's heap: rings, clients, pollers */
+	uint64_t free_bytes = 0;
+	char need[32], have[32];
+	struct dirent *entry;
+	DIR *dir;
+
+	if (has_argument(argc, argv, "--no-huge"))
+		return 0;
+	dir = opendir("/sys/kernel/mm/hugepages");
+	while (dir != NULL && (entry = readdir(dir)) != NULL) {
+		unsigned int kib;
+
+		if (sscanf(entry->d_name, "hugepages-%ukB", &kib) != 1)
+			continue;
+		free_bytes += ((uint64_t)kib << 10) *
+			      (read_hugepages(entry->d_name, "free_hugepages") +
+			       read_hugepages(entry->d_name, "nr_overcommit_hugepages"));
+	}
+	if (dir != NULL)
+		closedir(dir);
+	if (free_bytes >= need_bytes)
+		return 0;
+	need_bytes = (need_bytes + page_bytes - 1) / page_bytes * page_bytes;
+	bench_message("%s of hugepages needed, %s free; reserve them: echo %" PRIu64 " > "
+		      "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages",
+		      bench_size_text(need_bytes, need, sizeof(need)),
+		      bench_size_text(free_bytes, have, sizeof(have)),
+		      read_hugepages("hugepages-2048kB", "nr_hugepages") +
+			      (need_bytes - free_bytes) / page_bytes);
+	return -ENOMEM;
+}
+
+/* The line of EAL's log that names the cause: the first one. */
+static void
+explain(char *log, int err)
+{
+	char *end = strchr(log, '\n');
+
+	if (end != NULL)
+		*end = '\0';
+	if (*log == '\0')
+		bench_message("EAL does not start: %s", strerror(err));
+	else
+		bench_message("%s", log);
+}
+
+int
+bench_eal_init(int argc, char **argv)
+{
+	char *log = NULL;
+	size_t log_bytes;
+	FILE *stream = open_memstream(&log, &log_bytes);
+	int saved = dup(STDOUT_FILENO);
+	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	int n;
+
+	if (stream == NULL || saved < 0 || null < 0) {
+		bench_message("EAL does not start: %s", strerror(errno));
+		return -EINVAL;
+	}
+	/* On bad arguments EAL prints its usage, 60 lines, to standard output. */
+	fflush(stdout);
+	dup2(null, STDOUT_FILENO);
+	rte_log_set_level_pattern("lib.*", RTE_LOG_WARNING);
+	rte_openlog_stream(stream);
+	n = rte_eal_init(argc, argv);
+	rte_openlog_stream(NULL);
+	fflush(stdout);
+	dup2(saved, STDOUT_FILENO);
+	close(saved);
+	close(null);
+	fclose(stream);
+	if (n < 0)
+		explain(log, rte_errno);
+	else
+		fputs(log, stderr);
+	free(log);
+	return n < 0 ? -EINVAL : 0;
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* --json: the report, and what it was measured on. */
+#ifndef BENCH_JSON_H
+#define BENCH_JSON_H
+
+#include "report.h"
+
+/* 0, or -errno with one line said. */
+int bench_json_write(const char *path, const struct bench_report *report, int eal_argc,
+		     char **eal_argv);
+
+#endif

@@ -1,0 +1,498 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "limits.h"
+#include "message.h"
+#include "size.h"
+#include "version.h"
+
+#define MAX_BATCH	 (64u << 10)
+#define MAX_LAYERS	 (4u << 10)
+#define TOKENS_PER_BLOCK 512 /* of the trace format */
+
+enum option_id {
+	OPT_MODE = 256,
+	OPT_OPERATION,
+	OPT_LEVEL,
+	OPT_PRIORITY,
+	OPT_LISTEN,
+	OPT_LOCAL_SERVER_NAME,
+	OPT_SEGMENT_ID,
+	OPT_SEGMENT_NAME,
+	OPT_DEVICE_NAME,
+	OPT_JSON,
+	OPT_BUFFER_SIZE,
+	OPT_BLOCK_SIZE,
+	OPT_BATCH_SIZE,
+	OPT_THREADS,
+	OPT_SLICE_SIZE,
+	OPT_TIMEOUT,
+	OPT_DURATION,
+	OPT_LINGER,
+	OPT_HOT,
+	OPT_VERIFY,
+	OPT_CROSS_NUMA,
+	OPT_REPORT_UNIT,
+	OPT_REPORT_PRECISION,
+	OPT_TRACE,
+	OPT_KV_BYTES_PER_TOKEN,
+	OPT_LAYERS,
+	OPT_POOL_BLOCKS,
+	OPT_SPEEDUP,
+	OPT_PROTOCOL,
+	OPT_METADATA_SERVER,
+	OPT_AUTO_DISCOVERY,
+	OPT_HELP,
+	OPT_VERSION,
+};
+
+static const struct option long_options[] = {
+	{"mode", required_argument, NULL, OPT_MODE},
+	{"operation", required_argument, NULL, OPT_OPERATION},
+	{"level", required_argument, NULL, OPT_LEVEL},
+	{"priority", required_argument, NULL, OPT_PRIORITY},
+	{"listen", required_argument, NULL, OPT_LISTEN},
+	{"local-server-name", required_argument, NULL, OPT_LOCAL_SERVER_NAME},
+	{"segment-id", required_argument, NULL, OPT_SEGMENT_ID},
+	{"segment-name", required_argument, NULL, OPT_SEGMENT_NAME},
+	{"device-name", required_argument, NULL, OPT_DEVICE_NAME},
+	{"json", required_argument, NULL, OPT_JSON},
+	{"buffer-size", required_argument, NULL, OPT_BUFFER_SIZE},
+	{"block-size", required_argument, NULL, OPT_BLOCK_SIZE},
+	{"batch-size", required_argument, NULL, OPT_BATCH_SIZE},
+	{"threads", required_argument, NULL, OPT_THREADS},
+	{"slice-size", required_argument, NULL, OPT_SLICE_SIZE},
+	{"timeout", required_argument, NULL, OPT_TIMEOUT},
+	{"duration", required_argument, NULL, OPT_DURATION},
+	{"linger", required_argument, NULL, OPT_LINGER},
+	{"hot", no_argument, NULL, OPT_HOT},
+	{"verify", no_argument, NULL, OPT_VERIFY},
+	{"cross-numa", no_argument, NULL, OPT_CROSS_NUMA},
+	{"report-unit", required_argument, NULL, OPT_REPORT_UNIT},
+	{"report-precision", required_argument, NULL, OPT_REPORT_PRECISION},
+	{"trace", required_argument, NULL, OPT_TRACE},
+	{"kv-bytes-per-token", required_argument, NULL, OPT_KV_BYTES_PER_TOKEN},
+	{"layers", required_argument, NULL, OPT_LAYERS},
+	{"pool-blocks", required_argument, NULL, OPT_POOL_BLOCKS},
+	{"speedup", required_argument, NULL, OPT_SPEEDUP},
+	{"protocol", required_argument, NULL, OPT_PROTOCOL},
+	{"metadata-server", required_argument, NULL, OPT_METADATA_SERVER},
+	{"auto-discovery", optional_argument, NULL, OPT_AUTO_DISCOVERY},
+	{"help", no_argument, NULL, OPT_HELP},
+	{"version", no_argument, NULL, OPT_VERSION},
+	{NULL, 0, NULL, 0},
+};
+
+/* As transfer_engine_bench spells them. */
+static const struct bench_unit units[] = {
+	{"GB", 1e9},	 {"GiB", 1u << 30}, {"Gb", 1e9 / 8},   {"MB", 1e6},	{"MiB", 1u << 20},
+	{"Mb", 1e6 / 8}, {"KB", 1e3},	    {"KiB", 1u << 10}, {"Kb", 1e3 / 8},
+};
+
+void
+bench_options_help(void)
+{
+	puts("usage: kvrail-bench [EAL options] -- --mode target|initiator [options]\n"
+	     "\n"
+	     "EAL options choose cores and devices: -l 0,1 (first: control, others: pollers),\n"
+	     "-a BDF, --in-memory. Options are spelled with - or _; sizes take K, M, G.\n"
+	     "\n"
+	     "target\n"
+	     "  --listen HOST:PORT       where initiators connect (127.0.0.1:0); also\n"
+	     "                           --local-server-name\n"
+	     "  --buffer-size SIZE       the pool it offers (1G)\n"
+	     "  --segment-name NAME      the pool's name (pool0)\n"
+	     "\n"
+	     "initiator\n"
+	     "  --segment-id HOST:PORT   the target\n"
+	     "  --segment-name NAME      its segment (the first)\n"
+	     "  --operation read|write   (read)\n"
+	     "  --block-size SIZE        of one transfer (64K)\n"
+	     "  --batch-size N           transfers of a batch (128)\n"
+	     "  --threads N              clients, one batch in flight each (12)\n"
+	     "  --duration SEC           (10)\n"
+	     "  --buffer-size SIZE       local memory (1G)\n"
+	     "  --hot                    every transfer uses the same block\n"
+	     "  --level sent|visible     what a write's end means (visible)\n"
+	     "  --priority bulk|latency  (bulk)\n"
+	     "  --verify                 check every byte where it arrives\n"
+	     "  --linger SEC             stay, with telemetry, after the result (0)\n"
+	     "  --report-unit UNIT       GB, GiB, Gb, MB, MiB, Mb, KB, KiB, Kb (GB)\n"
+	     "  --report-precision N     decimals (2)\n"
+	     "  --json FILE              the result and the machine's description\n"
+	     "\n"
+	     "initiator, replay of a request trace\n"
+	     "  --trace FILE.jsonl       blocks already in the target's pool are read, others\n"
+	     "                           written\n"
+	     "  --kv-bytes-per-token N   (64); a block holds 512 tokens\n"
+	     "  --layers N               pieces of a block (1)\n"
+	     "  --pool-blocks N          blocks the pool keeps, least recently used leave (all)\n"
+	     "  --speedup X|max          of the timestamps (1)\n"
+	     "\n"
+	     "both\n"
+	     "  --device-name A,B        devices (EAL's -a, or all)\n"
+	     "  --timeout SEC            a batch's deadline (5)\n"
+	     "  --slice-size SIZE        cut of large transfers (256K)\n"
+	     "  --cross-numa             pollers may move memory of other NUMA nodes\n"
+	     "  --help, --version");
+}
+
+void
+bench_options_version(void)
+{
+	printf("kvrail-bench %s (%s)\n", KVRAIL_VERSION, KVRAIL_GIT);
+}
+
+/* "--block_size=1M" to "--block-size=1M"; the value is left alone. */
+static void
+normalise_name(char *arg)
+{
+	if (strncmp(arg, "--", 2) != 0)
+		return;
+	for (; *arg != '\0' && *arg != '='; arg++)
+		if (*arg == '_')
+			*arg = '-';
+}
+
+/* The index of `value` among two words, or -EINVAL with a message. */
+static int
+parse_word(const char *option, const char *value, const char *first, const char *second)
+{
+	if (strcmp(value, first) == 0)
+		return 0;
+	if (strcmp(value, second) == 0)
+		return 1;
+	bench_message("--%s %s: it is %s or %s", option, value, first, second);
+	return -EINVAL;
+}
+
+static int
+parse_size(const char *option, const char *value, uint64_t max, uint64_t *size)
+{
+	uint64_t parsed;
+	char text[32];
+
+	if (bench_size_parse(value, &parsed) != 0 || parsed == 0 || parsed > max) {
+		bench_message("--%s %s: not a size from 1 to %s, such as 4096, 64K, 1M or 2G",
+			      option, value, bench_size_text(max, text, sizeof(text)));
+		return -EINVAL;
+	}
+	*size = parsed;
+	return 0;
+}
+
+static int
+parse_number(const char *option, const char *value, uint32_t min, uint32_t max, uint32_t *number)
+{
+	uint64_t parsed;
+
+	if (bench_number_parse(value, min, max, &parsed) != 0) {
+		bench_message("--%s %s: not a number from %u to %u", option, value, min, max);
+		return -EINVAL;
+	}
+	*number = (uint32_t)parsed;
+	return 0;
+}
+
+static int
+parse_seconds(const char *option, const char *value, uint64_t min_ns, uint64_t *ns)
+{
+	if (bench_seconds_parse(value, ns) != 0 || *ns < min_ns) {
+		bench_message("--%s %s: not a number of seconds", option, value);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int
+parse_unit(const char *value, const struct bench_unit **unit)
+{
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
+		if (strcmp(value, units[i].name) == 0) {
+			*unit = &units[i];
+			return 0;
+		}
+	bench_message("--report-unit %s: it is GB, GiB, Gb, MB, MiB, Mb, KB, KiB or Kb", value);
+	return -EINVAL;
+}
+
+static int
+parse_speedup(const char *value, double *speedup)
+{
+	char *end;
+
+	if (strcmp(value, "max") == 0) {
+		*speedup = 0;
+		return 0;
+	}
+	*speedup = strtod(value, &end);
+	if (end == value || *end != '\0' || !isfinite(*speedup) || *speedup <= 0) {
+		bench_message("--speedup %s: it is max or a number above 0, such as 1 or 60",
+			      value);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* HOST:PORT; a listener may leave the port to the system. */
+static int
+check_address(const char *option, const char *address, bool listener)
+{
+	const char *colon = strrchr(address, ':');
+	uint64_t port;
+
+	if (colon == NULL || colon == address || colon - address > 200 ||
+	    bench_number_parse(colon + 1, listener ? 0 : 1, 65535, &port) != 0) {
+		bench_message("--%s %s: not HOST:PORT", option, address);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* transfer_engine_bench needs these; here they say nothing. */
+static int
+accept_foreign(const char *option, const char *value)
+{
+	if (strcmp(option, "protocol") == 0 && strcmp(value, "rdma") != 0) {
+		bench_message("--protocol %s: it is rdma", value);
+		return -EINVAL;
+	}
+	bench_message("note: --%s has no effect here", option);
+	return 0;
+}
+
+static int
+parse_text_option(struct bench_options *options, int id, const char *name, char *value)
+{
+	int word = 0;
+
+	switch (id) {
+	case OPT_MODE:
+		word = parse_word(name, value, "target", "initiator");
+		options->mode = word == 0 ? BENCH_MODE_TARGET : BENCH_MODE_INITIATOR;
+		break;
+	case OPT_OPERATION:
+		word = parse_word(name, value, "read", "write");
+		options->operation = word == 0 ? KVR_OP_READ : KVR_OP_WRITE;
+		break;
+	case OPT_LEVEL:
+		word = parse_word(name, value, "sent", "visible");
+		options->level = word == 0 ? KVR_LEVEL_SENT : KVR_LEVEL_VISIBLE;
+		break;
+	case OPT_PRIORITY:
+		word = parse_word(name, value, "bulk", "latency");
+		options->priority = word == 0 ? KVR_CLASS_BULK : KVR_CLASS_LATENCY;
+		break;
+	case OPT_LISTEN:
+		options->listen = value;
+		break;
+	case OPT_LOCAL_SERVER_NAME:
+		options->name = value;
+		break;
+	case OPT_SEGMENT_ID:
+		options->segment_id = value;
+		break;
+	case OPT_SEGMENT_NAME:
+		options->segment_name = value;
+		break;
+	case OPT_DEVICE_NAME:
+		options->device_names = value;
+		break;
+	case OPT_JSON:
+		options->json_path = value;
+		break;
+	case OPT_TRACE:
+		options->trace_path = value;
+		break;
+	case OPT_HOT:
+		options->hot = true;
+		break;
+	case OPT_VERIFY:
+		options->verify = true;
+		break;
+	case OPT_CROSS_NUMA:
+		options->cross_numa = true;
+		break;
+	default:
+		return accept_foreign(name, value);
+	}
+	return word < 0 ? word : 0;
+}
+
+static int
+parse_number_option(struct bench_options *options, int id, const char *name, const char *value)
+{
+	uint64_t wide = 0;
+	uint32_t number = 0;
+	int err;
+
+	switch (id) {
+	case OPT_BUFFER_SIZE:
+		return parse_size(name, value, 1ull << 46, &options->buffer_bytes);
+	case OPT_BLOCK_SIZE:
+		return parse_size(name, value, 1ull << 46, &options->block_bytes);
+	case OPT_KV_BYTES_PER_TOKEN:
+		return parse_size(name, value, 1ull << 30, &options->kv_bytes_per_token);
+	case OPT_SLICE_SIZE:
+		err = parse_size(name, value, 1ull << 30, &wide);
+		options->slice_bytes = (uint32_t)wide;
+		return err;
+	case OPT_BATCH_SIZE:
+		return parse_number(name, value, 1, MAX_BATCH, &options->batch_size);
+	case OPT_THREADS:
+		return parse_number(name, value, 1, KVR_MAX_CLIENTS, &options->n_threads);
+	case OPT_LAYERS:
+		return parse_number(name, value, 1, MAX_LAYERS, &options->n_layers);
+	case OPT_POOL_BLOCKS:
+		return parse_number(name, value, 1, UINT32_MAX, &options->pool_blocks);
+	case OPT_REPORT_PRECISION:
+		err = parse_number(name, value, 0, 9, &number);
+		options->precision = (int)number;
+		return err;
+	case OPT_TIMEOUT:
+		err = parse_seconds(name, value, 1000000, &wide);
+		options->timeout_ms =
+			(uint32_t)(wide / 1000000 > UINT32_MAX ? UINT32_MAX : wide / 1000000);
+		return err;
+	case OPT_DURATION:
+		return parse_seconds(name, value, 1, &options->duration_ns);
+	case OPT_LINGER:
+		return parse_seconds(name, value, 0, &options->linger_ns);
+	case OPT_REPORT_UNIT:
+		return parse_unit(value, &options->unit);
+	case OPT_SPEEDUP:
+		return parse_speedup(value, &options->speedup);
+	default:
+		return -ENOENT; /* not a number: parse_text_option()'s */
+	}
+}
+
+static int
+check_target(struct bench_options *options)
+{
+	if (options->trace_path != NULL || options->segment_id != NULL) {
+		bench_message("--%s belongs to --mode initiator",
+			      options->trace_path != NULL ? "trace" : "segment-id");
+		return -EINVAL;
+	}
+	if (options->listen == NULL)
+		options->listen = options->name != NULL ? options->name : "127.0.0.1:0";
+	options->name = NULL;
+	return check_address("listen", options->listen, true);
+}
+
+static int
+check_trace(const struct bench_options *options)
+{
+	uint64_t bytes = options->kv_bytes_per_token * TOKENS_PER_BLOCK;
+
+	if (options->hot) {
+		bench_message("--hot and --trace exclude each other");
+		return -EINVAL;
+	}
+	if (bytes % options->n_layers != 0) {
+		bench_message(
+			"--layers %u: a block of %llu bytes (512 tokens) does not divide by it",
+			options->n_layers, (unsigned long long)bytes);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int
+check_initiator(const struct bench_options *options)
+{
+	char block[32], buffer[32];
+
+	if (options->listen != NULL) {
+		bench_message("--listen belongs to --mode target; an initiator takes --segment-id");
+		return -EINVAL;
+	}
+	if (options->segment_id == NULL) {
+		bench_message("--segment-id HOST:PORT is missing: the target prints it");
+		return -EINVAL;
+	}
+	if (options->trace_path != NULL && check_trace(options) != 0)
+		return -EINVAL;
+	if (options->hot && options->verify) {
+		bench_message("--hot and --verify exclude each other: one block, many writers");
+		return -EINVAL;
+	}
+	if (options->trace_path == NULL && options->block_bytes > options->buffer_bytes) {
+		bench_message("--block-size %s is larger than --buffer-size %s",
+			      bench_size_text(options->block_bytes, block, sizeof(block)),
+			      bench_size_text(options->buffer_bytes, buffer, sizeof(buffer)));
+		return -EINVAL;
+	}
+	return check_address("segment-id", options->segment_id, false);
+}
+
+static int
+check(struct bench_options *options)
+{
+	switch (options->mode) {
+	case BENCH_MODE_TARGET:
+		return check_target(options);
+	case BENCH_MODE_INITIATOR:
+		return check_initiator(options);
+	default:
+		bench_message("--mode target or --mode initiator is missing after --");
+		return -EINVAL;
+	}
+}
+
+int
+bench_options_parse(int argc, char **argv, struct bench_options *options)
+{
+	int err, id, index;
+
+	*options = (struct bench_options){
+		.operation = KVR_OP_READ,
+		.level = KVR_LEVEL_VISIBLE,
+		.priority = KVR_CLASS_BULK,
+		.buffer_bytes = 1ull << 30,
+		.block_bytes = 64 << 10,
+		.batch_size = 128,
+		.n_threads = 12,
+		.timeout_ms = KVR_TIMEOUT_MS,
+		.duration_ns = 10000000000ull,
+		.unit = &units[0],
+		.precision = 2,
+		.kv_bytes_per_token = 64,
+		.n_layers = 1,
+		.speedup = 1,
+	};
+	for (int i = 1; i < argc; i++)
+		normalise_name(argv[i]);
+
+	optind = 0; /* glibc: scan anew; EAL uses getopt too */
+	while ((id = getopt_long(argc, argv, "", long_options, &index)) != -1) {
+		if (id == '?')
+			return -EINVAL; /* getopt has said it */
+		if (id == OPT_HELP) {
+			bench_options_help();
+			return 1;
+		}
+		if (id == OPT_VERSION) {
+			bench_options_version();
+			return 1;
+		}
+		err = parse_number_option(options, id, long_options[index].name, optarg);
+		if (err == -ENOENT)
+			err = parse_text_option(options, id, long_options[index].name, optarg);
+		if (err != 0)
+			return err;
+	}
+	if (optind < argc) {
+		bench_message("%s: not an option", argv[optind]);
+		return -EINVAL;
+	}
+	return check(options);
+}
