@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Choosing and opening devices. First a list of what is asked for (struct choice, with the options
- * of its devargs), then each is opened and described. Devices without a wish of the operator's are
- * taken in the order of their PCI addresses, so that nodes built alike number their rails alike.
+ * Opening and describing devices that device_choice.c has chosen. Devices without a wish of the
+ * operator's are taken in the order of their PCI addresses, so that nodes built alike number their
+ * rails alike.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -14,72 +14,15 @@
 #include <linux/limits.h>
 
 #include <rte_common.h>
-#include <rte_dev.h>
-#include <rte_devargs.h>
-#include <rte_kvargs.h>
-#include <rte_pci.h>
 
 #include "device.h"
+#include "device_choice.h"
 #include "engine.h"
 
-#define SINK_BYTES	    4096
-#define PASSIVE_CQ_ENTRIES  16 /* passive QPs post nothing, so nothing completes */
-#define MAX_LANES_OF_DEVICE 8
-#define MAX_RD_ATOMIC	    16
-#define MAX_GIDS	    256
-
-/* Options of -a BDF,key=value; -1: not given. */
-struct options {
-	int port, gid, sl, tc, lanes, mtu;
-};
-
-struct choice {
-	struct ibv_device *ibv;
-	char bdf[16];
-	struct options options;
-	bool explicit; /* named by the operator: not usable is an error then, not a reason to skip
-			*/
-};
-
-struct found {
-	struct ibv_device **list;
-	struct ibv_device **sorted;
-	int n;
-};
-
-static const struct options no_options = {-1, -1, -1, -1, -1, -1};
-
-static const struct option_key {
-	const char *name;
-	size_t offset;
-	long min, max;
-	const char *allowed;
-} option_keys[] = {
-	{"port", offsetof(struct options, port), 1, 255, "1 to 255"},
-	{"gid", offsetof(struct options, gid), 0, 255, "0 to 255"},
-	{"sl", offsetof(struct options, sl), 0, 15, "0 to 15"},
-	{"tc", offsetof(struct options, tc), 0, 255, "0 to 255"},
-	{"lanes", offsetof(struct options, lanes), 1, MAX_LANES_OF_DEVICE, "1 to 8"},
-	{"mtu", offsetof(struct options, mtu), 256, 4096, "256, 512, 1024, 2048 or 4096"},
-};
-static_assert(MAX_LANES_OF_DEVICE == 8, "the text of the allowed values says so");
-
-/* ---- what sysfs knows ---- */
-
-static void
-device_bdf(const struct ibv_device *ibv, char *bdf, size_t size)
-{
-	char path[PATH_MAX], real[PATH_MAX];
-	const char *slash;
-
-	snprintf(path, sizeof(path), "%s/device", ibv->ibdev_path);
-	bdf[0] = '\0';
-	if (realpath(path, real) == NULL)
-		return;
-	slash = strrchr(real, '/');
-	if (slash != NULL && strlen(slash + 1) < size)
-		strcpy(bdf, slash + 1);
-}
+#define SINK_BYTES	   4096
+#define PASSIVE_CQ_ENTRIES 16 /* passive QPs post nothing, so nothing completes */
+#define MAX_RD_ATOMIC	   16
+#define MAX_GIDS	   256
 
 static int
 device_numa_node(const struct ibv_device *ibv)
@@ -98,15 +41,6 @@ device_numa_node(const struct ibv_device *ibv)
 	return node;
 }
 
-static bool
-bdf_equal(const char *a, const char *b)
-{
-	struct rte_pci_addr pa, pb;
-
-	return rte_pci_addr_parse(a, &pa) == 0 && rte_pci_addr_parse(b, &pb) == 0 &&
-	       rte_pci_addr_cmp(&pa, &pb) == 0;
-}
-
 static int
 compare_bdf(const void *a, const void *b)
 {
@@ -115,223 +49,16 @@ compare_bdf(const void *a, const void *b)
 	char bdf_a[16], bdf_b[16];
 	int order;
 
-	device_bdf(da, bdf_a, sizeof(bdf_a));
-	device_bdf(db, bdf_b, sizeof(bdf_b));
+	kvr_device_bdf(da, bdf_a, sizeof(bdf_a));
+	kvr_device_bdf(db, bdf_b, sizeof(bdf_b));
 	order = strcmp(bdf_a, bdf_b);
 	return order != 0 ? order : strverscmp(da->name, db->name);
-}
-
-/* ---- what is asked for ---- */
-
-/* "mlx5_0 (0000:3b:00.0), ..." of what there is, for error messages. */
-static const char *
-known_devices(const struct found *found, char *text, size_t size)
-{
-	size_t at = 0;
-	int i;
-
-	text[0] = '\0';
-	for (i = 0; i < found->n && at < size; i++) {
-		char bdf[16];
-
-		device_bdf(found->sorted[i], bdf, sizeof(bdf));
-		at += (size_t)snprintf(text + at, size - at, "%s%s (%s)", i == 0 ? "" : ", ",
-				       found->sorted[i]->name, bdf);
-	}
-	return text;
-}
-
-static int
-option_set(const char *bdf, const char *key, const char *value, struct options *options,
-	   struct kvr_error *error)
-{
-	unsigned int i;
-
-	for (i = 0; i < RTE_DIM(option_keys); i++) {
-		const struct option_key *known = &option_keys[i];
-		bool bad_mtu;
-		char *end;
-		long v;
-
-		if (strcmp(key, known->name) != 0)
-			continue;
-		errno = 0;
-		v = value == NULL ? -1 : strtol(value, &end, 10);
-		bad_mtu = strcmp(key, "mtu") == 0 && (v & (v - 1)) != 0;
-		if (value == NULL || end == value || *end != '\0' || errno != 0 || v < known->min ||
-		    v > known->max || bad_mtu)
-			return kvr_fail(error, -EINVAL, "-a %s,%s=%s: allowed are %s", bdf, key,
-					value == NULL ? "" : value, known->allowed);
-		*(int *)((char *)options + known->offset) = (int)v;
-		return 0;
-	}
-	return kvr_fail(error, -EINVAL,
-			"-a %s,%s=...: unknown key; known are port, gid, sl, tc, lanes and mtu",
-			bdf, key);
-}
-
-static int
-options_parse(const char *bdf, const char *args, struct options *options, struct kvr_error *error)
-{
-	struct rte_kvargs *kvargs;
-	unsigned int i;
-	int ret = 0;
-
-	*options = no_options;
-	if (args == NULL || args[0] == '\0')
-		return 0;
-	kvargs = rte_kvargs_parse(args, NULL);
-	if (kvargs == NULL)
-		return kvr_fail(error, -EINVAL, "-a %s,%s: not a list of key=value", bdf, args);
-	for (i = 0; ret == 0 && i < kvargs->count; i++)
-		ret = option_set(bdf, kvargs->pairs[i].key, kvargs->pairs[i].value, options, error);
-	rte_kvargs_free(kvargs);
-	return ret;
-}
-
-static int
-choice_add(struct choice *choices, uint32_t *n, struct ibv_device *ibv, struct kvr_error *error)
-{
-	uint32_t i;
-
-	for (i = 0; i < *n; i++)
-		if (choices[i].ibv == ibv)
-			return kvr_fail(error, -EINVAL, "device %s is given twice", ibv->name);
-	if (*n == KVR_MAX_DEVICES)
-		return kvr_fail(error, -EINVAL, "device %s: more than %d devices", ibv->name,
-				KVR_MAX_DEVICES);
-	choices[*n] = (struct choice){.ibv = ibv, .options = no_options, .explicit = true};
-	device_bdf(ibv, choices[*n].bdf, sizeof(choices[*n].bdf));
-	*n += 1;
-	return 0;
-}
-
-/* EAL takes -a of a device that does not exist without a word, so we look. */
-static int
-choose_allowed(const struct found *found, struct choice *choices, uint32_t *n,
-	       struct kvr_error *error)
-{
-	struct rte_devargs *da;
-
-	RTE_EAL_DEVARGS_FOREACH ("pci", da) {
-		struct ibv_device *ibv = NULL;
-		char text[192];
-		int i, ret;
-
-		if (da->policy != RTE_DEV_ALLOWED)
-			continue;
-		for (i = 0; i < found->n && ibv == NULL; i++) {
-			char bdf[16];
-
-			device_bdf(found->sorted[i], bdf, sizeof(bdf));
-			if (bdf_equal(bdf, da->name))
-				ibv = found->sorted[i];
-		}
-		if (ibv == NULL)
-			return kvr_fail(error, -ENODEV, "-a %s is no RDMA device; known are: %s",
-					da->name, known_devices(found, text, sizeof(text)));
-		ret = choice_add(choices, n, ibv, error);
-		if (ret == 0)
-			ret = options_parse(da->name, da->args, &choices[*n - 1].options, error);
-		if (ret != 0)
-			return ret;
-	}
-	return 0;
-}
-
-/* Was the device given with -b? */
-static bool
-is_blocked(const char *bdf)
-{
-	struct rte_devargs *da;
-
-	RTE_EAL_DEVARGS_FOREACH ("pci", da) {
-		if (da->policy == RTE_DEV_BLOCKED && bdf_equal(bdf, da->name))
-			return true;
-	}
-	return false;
-}
-
-static int
-choose_name(const struct found *found, const char *name, const struct choice *allowed,
-	    uint32_t n_allowed, struct choice *choices, uint32_t *n, struct kvr_error *error)
-{
-	struct ibv_device *ibv = NULL;
-	char text[192];
-	uint32_t i;
-	int ret;
-
-	for (i = 0; i < (uint32_t)found->n && ibv == NULL; i++)
-		if (strcmp(found->sorted[i]->name, name) == 0)
-			ibv = found->sorted[i];
-	if (ibv == NULL)
-		return kvr_fail(error, -ENODEV, "no RDMA device is named '%s'; known are: %s", name,
-				known_devices(found, text, sizeof(text)));
-	ret = choice_add(choices, n, ibv, error);
-	if (ret != 0 || n_allowed == 0)
-		return ret;
-	for (i = 0; i < n_allowed; i++) {
-		if (allowed[i].ibv == ibv) {
-			choices[*n - 1].options = allowed[i].options;
-			return 0;
-		}
-	}
-	return kvr_fail(error, -EINVAL,
-			"device %s is named, but EAL's allow list lacks it: add -a %s", name,
-			choices[*n - 1].bdf);
-}
-
-static int
-choose_names(const struct found *found, const char *names, const struct choice *allowed,
-	     uint32_t n_allowed, struct choice *choices, uint32_t *n, struct kvr_error *error)
-{
-	char *copy = strdup(names), *at = copy, *name;
-	int ret = 0;
-
-	if (copy == NULL)
-		return kvr_fail(error, -ENOMEM, "out of memory");
-	while (ret == 0 && (name = strsep(&at, ",")) != NULL)
-		ret = choose_name(found, name, allowed, n_allowed, choices, n, error);
-	free(copy);
-	return ret;
-}
-
-static int
-choose(const struct found *found, const char *names, struct choice *choices, uint32_t *n,
-       struct kvr_error *error)
-{
-	struct choice allowed[KVR_MAX_DEVICES];
-	uint32_t n_allowed = 0;
-	int ret, i;
-
-	ret = choose_allowed(found, allowed, &n_allowed, error);
-	if (ret != 0)
-		return ret;
-	if (names != NULL)
-		return choose_names(found, names, allowed, n_allowed, choices, n, error);
-	if (n_allowed > 0) {
-		memcpy(choices, allowed, n_allowed * sizeof(*choices));
-		*n = n_allowed;
-		return 0;
-	}
-	for (i = 0; i < found->n && *n < KVR_MAX_DEVICES; i++) {
-		char bdf[16];
-
-		device_bdf(found->sorted[i], bdf, sizeof(bdf));
-		if (is_blocked(bdf))
-			continue;
-		ret = choice_add(choices, n, found->sorted[i], error);
-		if (ret != 0)
-			return ret;
-		choices[*n - 1].explicit = false;
-	}
-	return 0;
 }
 
 /* ---- opening one ---- */
 
 static int
-port_choose(struct kvr_device *device, const struct choice *choice, uint8_t n_ports,
+port_choose(struct kvr_device *device, const struct kvr_device_choice *choice, uint8_t n_ports,
 	    struct ibv_port_attr *attr, struct kvr_error *error)
 {
 	int given = choice->options.port, first = given > 0 ? given : 1;
@@ -423,7 +150,7 @@ gid_rank(const struct ibv_gid_entry *entry)
 }
 
 static int
-gid_choose(struct kvr_device *device, const struct choice *choice, uint8_t link_layer,
+gid_choose(struct kvr_device *device, const struct kvr_device_choice *choice, uint8_t link_layer,
 	   struct kvr_error *error)
 {
 	static const char *const why[] = {"", "the first that is not zero", "the first RoCE v2",
@@ -474,7 +201,7 @@ gid_choose(struct kvr_device *device, const struct choice *choice, uint8_t link_
 }
 
 static int
-mtu_choose(struct kvr_device *device, const struct choice *choice, enum ibv_mtu active,
+mtu_choose(struct kvr_device *device, const struct kvr_device_choice *choice, enum ibv_mtu active,
 	   struct kvr_error *error)
 {
 	enum ibv_mtu wanted = IBV_MTU_256;
@@ -535,7 +262,8 @@ device_close(struct kvr_device *device)
 }
 
 static int
-device_describe(struct kvr_device *device, const struct choice *choice, struct kvr_error *error)
+device_describe(struct kvr_device *device, const struct kvr_device_choice *choice,
+		struct kvr_error *error)
 {
 	struct ibv_device_attr attr;
 	struct ibv_port_attr port;
@@ -562,7 +290,8 @@ device_describe(struct kvr_device *device, const struct choice *choice, struct k
 }
 
 static int
-device_open(struct kvr_device *device, const struct choice *choice, struct kvr_error *error)
+device_open(struct kvr_device *device, const struct kvr_device_choice *choice,
+	    struct kvr_error *error)
 {
 	int ret;
 
@@ -591,8 +320,8 @@ fail:
 }
 
 static int
-devices_open_chosen(const struct choice *choices, uint32_t n_choices, struct kvr_device *devices,
-		    uint32_t *n, struct kvr_error *error)
+devices_open_chosen(const struct kvr_device_choice *choices, uint32_t n_choices,
+		    struct kvr_device *devices, uint32_t *n, struct kvr_error *error)
 {
 	struct kvr_error why = {""};
 	uint32_t i;
@@ -622,30 +351,30 @@ int
 kvr_devices_open(const char *names, struct kvr_device *devices, uint32_t *n,
 		 struct kvr_error *error)
 {
-	struct choice choices[KVR_MAX_DEVICES];
-	struct found found = {0};
+	struct kvr_device_choice choices[KVR_MAX_DEVICES];
+	struct ibv_device **list, **sorted = NULL;
 	uint32_t n_choices = 0;
-	int ret;
+	int n_known = 0, ret;
 
 	*n = 0;
 	memset(devices, 0, KVR_MAX_DEVICES * sizeof(*devices));
-	found.list = ibv_get_device_list(&found.n);
-	if (found.list == NULL || found.n == 0) {
+	list = ibv_get_device_list(&n_known);
+	if (list == NULL || n_known == 0) {
 		ret = kvr_fail(error, -ENODEV,
 			       "no RDMA device found: load its driver (modprobe mlx5_ib), or run "
 			       "under `softnic -- COMMAND`");
 		goto out;
 	}
 	/* A sorted copy: ibv_free_device_list() wants its own order back. */
-	found.sorted = calloc((size_t)found.n, sizeof(*found.sorted));
-	if (found.sorted == NULL) {
+	sorted = calloc((size_t)n_known, sizeof(struct ibv_device *));
+	if (sorted == NULL) {
 		ret = kvr_fail(error, -ENOMEM, "out of memory");
 		goto out;
 	}
-	memcpy(found.sorted, found.list, (size_t)found.n * sizeof(*found.sorted));
-	qsort(found.sorted, (size_t)found.n, sizeof(*found.sorted), compare_bdf);
+	memcpy(sorted, list, (size_t)n_known * sizeof(struct ibv_device *));
+	qsort(sorted, (size_t)n_known, sizeof(struct ibv_device *), compare_bdf);
 
-	ret = choose(&found, names, choices, &n_choices, error);
+	ret = kvr_device_choose(sorted, (uint32_t)n_known, names, choices, &n_choices, error);
 	if (ret == 0)
 		ret = devices_open_chosen(choices, n_choices, devices, n, error);
 	if (ret != 0) {
@@ -653,9 +382,9 @@ kvr_devices_open(const char *names, struct kvr_device *devices, uint32_t *n,
 		*n = 0;
 	}
 out:
-	free(found.sorted);
-	if (found.list != NULL)
-		ibv_free_device_list(found.list);
+	free(sorted);
+	if (list != NULL)
+		ibv_free_device_list(list);
 	return ret;
 }
 

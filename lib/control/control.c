@@ -53,7 +53,7 @@ connection_end(struct kvr_connection *connection, int err, bool wanted)
 	kvr_connection_fail(connection, err);
 	if (!connection->initiator) {
 		if (!wanted && connection->n_qps > 0)
-			KVR_LOG(INFO, "peer %s is gone: %s; its %u QPs are closed\n",
+			KVR_LOG(INFO, "peer %s: its connection has ended (%s), its %u QPs too\n",
 				connection->name, strerror(-err), connection->n_qps);
 		kvr_target_release(connection);
 		kvr_connection_destroy(connection);

@@ -295,7 +295,7 @@ kvr_pool_create(struct kvr_engine *engine, const struct kvr_pool_config *config,
 		kvr_pool_destroy(pool);
 		goto out;
 	}
-	KVR_LOG(INFO, "pool %s: registered %.1f GiB on %u devices in %.0f ms\n", pool->name,
+	KVR_LOG(INFO, "pool %s: registered %.3f GiB on %u devices in %.0f ms\n", pool->name,
 		(double)kvr_pool_size_bytes(pool) / (double)(1 << 30), engine->n_devices,
 		(double)pool->region->register_ns / 1e6);
 	engine->pools[engine->n_pools++] = pool;
