@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Registration of memory. */
+#include <errno.h>
+#include <infiniband/verbs.h>
+
+#include "mr.h"
+#include "nic.h"
+
+#define SUPPORTED_ACCESS                                                                           \
+	(IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ |               \
+	 IBV_ACCESS_REMOTE_ATOMIC | IBV_ACCESS_ZERO_BASED | IBV_ACCESS_HUGETLB)
+
+struct region {
+	struct sn_object object;
+	struct sn_object *pd;
+	uint32_t index;
+};
+
+static int
+check_access(uint32_t access)
+{
+	/* Flags of the optional range are hints: unknown ones are ignored. */
+	uint32_t required = access & ~(uint32_t)IB_UVERBS_ACCESS_OPTIONAL_RANGE;
+
+	if (required & ~(uint32_t)SUPPORTED_ACCESS)
+		return -EOPNOTSUPP; /* on-demand paging, memory windows */
+	if ((access & (IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC)) &&
+	    !(access & IBV_ACCESS_LOCAL_WRITE))
+		return -EINVAL;
+	return 0;
+}
+
+/* Without the lock: faulting in gigabytes must not stop the NIC. */
+static int
+pin_and_publish(const struct sn_mr_spec *spec, uint32_t *index)
+{
+	int err;
+
+	sn_nic_unlock();
+	err = sn_mr_pin(spec->start, spec->len, spec->access & IBV_ACCESS_LOCAL_WRITE);
+	if (!err)
+		err = sn_mr_publish(spec, index);
+	sn_nic_lock();
+	return err;
+}
+
+int
+sn_cmd_mr_reg(struct sn_cmd *cmd)
+{
+	const struct ib_uverbs_reg_mr *req = sn_cmd_in(cmd, UVERBS_ATTR_CORE_IN, sizeof(*req));
+	struct sn_object *pd = req ? sn_object_find(cmd->context, SN_PD, req->pd_handle) : NULL;
+	struct ib_uverbs_reg_mr_resp resp;
+	struct region *region;
+	int err;
+
+	if (!pd)
+		return -EINVAL;
+	err = check_access(req->access_flags);
+	if (err)
+		return err;
+	region = sn_object_create(cmd->context, SN_MR, sizeof(*region));
+	if (!region)
+		return -ENOMEM;
+	pd->n_users++;
+	region->pd = pd;
+	err = pin_and_publish(&(struct sn_mr_spec){.start = req->start,
+						   .len = req->length,
+						   .iova = req->hca_va,
+						   .access = req->access_flags,
+						   .pd = pd->handle,
+						   .device = cmd->context->device},
+			      &region->index);
+	if (err) {
+		pd->n_users--;
+		sn_object_free(region);
+		return err;
+	}
+	const struct sn_shm_mr *mr = &sn_nic.instance.shm->mr[region->index];
+	SN_LOG("mlx5_%u: reg_mr %#llx+%llu access %#x%s: key %#x, %s", cmd->context->device,
+	       (unsigned long long)mr->start, (unsigned long long)mr->len, mr->access,
+	       mr->access & IBV_ACCESS_RELAXED_ORDERING ? " (relaxed ordering)" : "", mr->key,
+	       mr->n_extents ? "shareable" : "private");
+	resp = (struct ib_uverbs_reg_mr_resp){
+		.mr_handle = region->object.handle, .lkey = mr->key, .rkey = mr->key};
+	sn_cmd_out(cmd, UVERBS_ATTR_CORE_OUT, &resp, sizeof(resp));
+	return 0;
+}
+
+void
+sn_mr_release(struct sn_object *object)
+{
+	struct region *region = (struct region *)object;
+	uint32_t index = region->index;
+
+	region->pd->n_users--;
+	sn_object_free(region);
+	sn_nic_unlock();
+	sn_mr_withdraw(index);
+	sn_nic_lock();
+}
+
+int
+sn_cmd_mr_destroy(struct sn_cmd *cmd)
+{
+	struct sn_object *object = sn_cmd_object(cmd, UVERBS_ATTR_DESTROY_MR_HANDLE, SN_MR);
+
+	if (!object)
+		return -ENOENT;
+	sn_mr_release(object);
+	return 0;
+}
+
+/* Advice about paging: everything is present already. */
+int
+sn_cmd_mr_advise(struct sn_cmd *cmd)
+{
+	(void)cmd;
+	return 0;
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <endian.h>
+#include <infiniband/mlx5dv.h>
+#include <infiniband/verbs.h>
+
+#include "async.h"
+#include "cq.h"
+
+#define CI_MASK 0xffffffu
+
+static bool
+is_error(const struct sn_completion *c)
+{
+	return c->cqe_opcode == MLX5_CQE_REQ_ERR || c->cqe_opcode == MLX5_CQE_RESP_ERR;
+}
+
+static void
+format_cqe(struct mlx5_cqe64 *cqe, const struct sn_completion *c)
+{
+	memset(cqe, 0, sizeof(*cqe));
+	/* CQE version 1: the library finds its QP by the user index. Bits 31..24 of the same word
+	 * are the SRQ's on the receive side; libmlx5 knows its SRQ from the QP. */
+	cqe->srqn_uidx = htobe32(c->uidx);
+	cqe->sop_drop_qpn = htobe32((uint32_t)c->wqe_opcode << 24 | c->qpn);
+	cqe->wqe_counter = htobe16(c->wqe_index);
+	if (is_error(c)) {
+		((struct mlx5_err_cqe *)cqe)->syndrome = c->syndrome;
+		return;
+	}
+	cqe->imm_inval_pkey = c->imm_be;
+	cqe->byte_cnt = htobe32(c->byte_count);
+	cqe->flags_rqpn = htobe32(c->src_qpn & 0xffffff);
+	cqe->timestamp = htobe64(sn_nic.now_ns);
+}
+
+void
+sn_cq_push(struct sn_cq *cq, const struct sn_completion *completion)
+{
+	uint32_t ci = be32toh(atomic_load_explicit(&cq->dbrec[0], memory_order_acquire));
+	struct mlx5_cqe64 cqe;
+	uint8_t *slot, owner;
+
+	if (cq->overrun)
+		return;
+	if (((cq->pi - ci) & CI_MASK) >= cq->n_cqe) {
+		SN_LOG("cq %#x: overrun, %u entries and the program is at %u of %u", cq->cqn,
+		       cq->n_cqe, ci & CI_MASK, cq->pi & CI_MASK);
+		cq->overrun = true;
+		cq->n_async_events++;
+		sn_async_push(cq->object.context, cq->user_handle, IBV_EVENT_CQ_ERR);
+		return;
+	}
+	format_cqe(&cqe, completion);
+	slot = cq->buf + (uint64_t)(cq->pi & (cq->n_cqe - 1)) * cq->cqe_bytes;
+	if (cq->cqe_bytes == 128)
+		slot += 64;
+	memcpy(slot, &cqe, sizeof(cqe) - 1);
+	/* The owner bit flips each lap. Written last, released: who sees it sees the entry and the
+	 * payload. Partner: the consumer's load of op_own and its fence after that. */
+	owner = (uint8_t)(completion->cqe_opcode << 4 | (completion->solicited ? 2 : 0) |
+			  !!(cq->pi & cq->n_cqe));
+	atomic_store_explicit((_Atomic uint8_t *)(slot + 63), owner, memory_order_release);
+	cq->pi++;
+	cq->dirty = true;
+	if (completion->solicited || is_error(completion))
+		cq->solicited_pi = cq->pi;
+}
+
+/*
+ * The doorbell register that arms a CQ is shared by all CQs of its page, and polling it would lose
+ * writes that follow each other closely. The arm record in the CQ's own doorbell record holds the
+ * same (sequence number, solicited bit, consumer index), and the library changes it with each arm,
+ * so its value is compared with the one served last. Both start from a sentinel: 0 is a legal
+ * first arm.
+ */
+void
+sn_cq_notify(struct sn_cq *cq)
+{
+	uint32_t arm = be32toh(atomic_load_explicit(&cq->dbrec[1], memory_order_acquire));
+	bool solicited_only = !!(arm & MLX5_CQ_DB_REQ_NOT_SOL);
+	uint32_t newest = solicited_only ? cq->solicited_pi : cq->pi;
+	uint32_t ahead = (newest - arm) & CI_MASK;
+
+	cq->dirty = false;
+	if (arm == cq->served_arm || ahead == 0 || ahead > CI_MASK / 2)
+		return;
+	if (!sn_event_queue_push(cq->channel, &cq->user_handle, sizeof(cq->user_handle)))
+		return; /* full; the arm stays */
+	cq->served_arm = arm;
+	cq->n_comp_events++;
+}

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* softnic: run a command with the library preloaded, as a member of an instance. */
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "instance.h"
+#include "list.h"
+
+#define EXIT_OWN_ERROR 125
+#define EXIT_NOT_FOUND 127
+#define LIB_NAME       "libsoftnic.so"
+
+#ifndef SN_LIBDIR
+#define SN_LIBDIR "/usr/local/lib"
+#endif
+
+struct options {
+	unsigned int n_devices;
+	const char *instance;
+	bool debug;
+	bool json;
+};
+
+static const char usage_text[] =
+	"usage: softnic [--devices N] [--instance NAME] [--debug] -- COMMAND [ARGUMENT...]\n"
+	"       softnic list [--instance NAME] [--json]\n"
+	"\n"
+	"Runs COMMAND with working mlx5 devices that are made of software.\n"
+	"\n"
+	"  --devices N      1..8 devices, mlx5_0 to mlx5_{N-1} (default 2)\n"
+	"  --instance NAME  processes of one instance share their devices (default \"default\")\n"
+	"  --debug          log commands, registrations and errors to standard error\n"
+	"  --json           list as JSON\n"
+	"  --help, --version\n"
+	"\n"
+	"Exits with COMMAND's status, 128+N if signal N ended it, 125 for an error of softnic's\n"
+	"own, 127 if COMMAND cannot be found.\n"
+	"Environment: SOFTNIC_LIB names the library to preload.\n";
+
+static int
+parse_devices(const char *text, unsigned int *n_devices)
+{
+	char *end;
+	long n = strtol(text, &end, 10);
+
+	if (end == text || *end || n < 1 || n > SN_MAX_DEVICES) {
+		fprintf(stderr, "softnic: --devices %s: give a number from 1 to %d\n", text,
+			SN_MAX_DEVICES);
+		return -EINVAL;
+	}
+	*n_devices = (unsigned int)n;
+	return 0;
+}
+
+/* A launch inside a launch joins the outer one's instance, unless told otherwise. */
+static int
+inherit_options(struct options *opt)
+{
+	const char *value = getenv(SN_ENV_INSTANCE);
+
+	if (value && *value)
+		opt->instance = value;
+	value = getenv(SN_ENV_DEVICES);
+	return value && *value ? parse_devices(value, &opt->n_devices) : 0;
+}
+
+static void
+finish(const char *text)
+{
+	fputs(text, stdout);
+	exit(fflush(stdout) == 0 ? 0 : EXIT_OWN_ERROR);
+}
+
+static int
+parse_options(int argc, char **argv, struct options *opt)
+{
+	static const struct option longs[] = {
+		{"devices", required_argument, NULL, 'd'},
+		{"instance", required_argument, NULL, 'i'},
+		{"debug", no_argument, NULL, 'D'},
+		{"json", no_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},
+		{NULL, 0, NULL, 0},
+	};
+	char dir[96];
+	int c;
+
+	while ((c = getopt_long(argc, argv, "+", longs, NULL)) != -1) {
+		switch (c) {
+		case 'd':
+			if (parse_devices(optarg, &opt->n_devices))
+				return -EINVAL;
+			break;
+		case 'i':
+			opt->instance = optarg;
+			break;
+		case 'D':
+			opt->debug = true;
+			break;
+		case 'j':
+			opt->json = true;
+			break;
+		case 'h':
+			finish(usage_text);
+			break;
+		case 'V':
+			finish("softnic " SN_VERSION "\n");
+			break;
+		default:
+			fputs("softnic: see softnic --help\n", stderr);
+			return -EINVAL;
+		}
+	}
+	if (sn_instance_dir(opt->instance, dir, sizeof(dir)) == 0)
+		return 0;
+	fprintf(stderr,
+		"softnic: --instance '%s': give 1 to 32 letters, digits, '.', '_' or '-', not "
+		"starting with '.'\n",
+		opt->instance);
+	return -EINVAL;
+}
+
+/* ---- the library ---- */
+
+static int
+find_library(char *path, size_t bytes)
+{
+	const char *env = getenv(SN_ENV_LIB);
+	char self[512];
+	ssize_t n;
+
+	if (env && *env) {
+		snprintf(path, bytes, "%s", env);
+		if (access(path, R_OK) == 0)
+			return 0;
+		fprintf(stderr, "softnic: " SN_ENV_LIB "=%s: %s\n", env, strerror(errno));
+		return -ENOENT;
+	}
+	n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	if (n > 0) {
+		self[n] = '\0';
+		*strrchr(self, '/') = '\0';
+		snprintf(path, bytes, "%s/" LIB_NAME, self);
+		if (access(path, R_OK) == 0)
+			return 0;
+	}
+	snprintf(path, bytes, SN_LIBDIR "/" LIB_NAME);
+	if (access(path, R_OK) == 0)
+		return 0;
+	fprintf(stderr, "softnic: " LIB_NAME " is neither beside softnic nor in " SN_LIBDIR
+			"; set " SN_ENV_LIB " to its path\n");
+	return -ENOENT;
+}
+
+static void
+set_environment(const struct options *opt, const char *lib)
+{
+	const char *old = getenv("LD_PRELOAD");
+	char number[16], *preload;
+
+	snprintf(number, sizeof(number), "%u", opt->n_devices);
+	setenv(SN_ENV_DEVICES, number, 1);
+	setenv(SN_ENV_INSTANCE, opt->instance, 1);
+	if (opt->debug)
+		setenv(SN_ENV_DEBUG, "1", 1);
+	if (old && strstr(old, LIB_NAME))
+		return; /* nested: it is there */
+	if (asprintf(&preload, "%s%s%s", lib, old && *old ? ":" : "", old ? old : "") < 0)
+		return;
+	setenv("LD_PRELOAD", preload, 1);
+	free(preload);
+}
+
+/* ---- the command ---- */
+
+static const int forwarded[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
+
+static void
+watch_set(sigset_t *set)
+{
+	sigemptyset(set);
+	for (size_t i = 0; i < sizeof(forwarded) / sizeof(forwarded[0]); i++)
+		sigaddset(set, forwarded[i]);
+	sigaddset(set, SIGCHLD);
+}
+
+/* The child: report why exec failed through the pipe, which exec closes on success. */
+static void __attribute__((noreturn))
+exec_command(char **argv, const sigset_t *old_mask, int report_fd)
+{
+	int err;
+
+	sigprocmask(SIG_SETMASK, old_mask, NULL);
+	execvp(argv[0], argv);
+	err = errno;
+	if (write(report_fd, &err, sizeof(err)) != (ssize_t)sizeof(err))
+		_exit(EXIT_OWN_ERROR);
+	_exit(EXIT_NOT_FOUND);
+}
+
+static pid_t
+start_command(char **argv, const sigset_t *old_mask, int *exit_status)
+{
+	int report[2], err = 0;
+	pid_t pid;
+
+	if (pipe2(report, O_CLOEXEC)) {
+		fprintf(stderr, "softnic: cannot make a pipe: %s\n", strerror(errno));
+		*exit_status = EXIT_OWN_ERROR;
+		return -1;
+	}
+	pid = fork();
+	if (pid == 0)
+		exec_command(argv, old_mask, report[1]);
+	close(report[1]);
+	if (pid < 0) {
+		fprintf(stderr, "softnic: cannot fork: %s\n", strerror(errno));
+		*exit_status = EXIT_OWN_ERROR;
+	} else if (read(report[0], &err, sizeof(err)) == (ssize_t)sizeof(err)) {
+		fprintf(stderr, "softnic: cannot run '%s': %s\n", argv[0], strerror(err));
+		waitpid(pid, NULL, 0);
+		*exit_status = err == ENOENT ? EXIT_NOT_FOUND : EXIT_OWN_ERROR;
+		pid = -1;
+	}
+	close(report[0]);
+	return pid;
+}
+
+static int
+await_command(pid_t pid, const sigset_t *watched)
+{
+	siginfo_t info;
+	int status;
+
+	for (;;) {
+		int sig = sigwaitinfo(watched, &info);
+
+		if (sig > 0 && sig != SIGCHLD) {
+			/* What the terminal sends, it has sent to the command as well. */
+			if (info.si_code != SI_KERNEL)
+				kill(pid, sig);
+			continue;
+		}
+		pid_t ended = waitpid(pid, &status, WNOHANG);
+		if (ended < 0)
+			return EXIT_OWN_ERROR;
+		if (ended == pid)
+			return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+	}
+}
+
+static int
+run(const struct options *opt, char **argv)
+{
+	struct sn_instance inst;
+	char lib[1024];
+	sigset_t watched, old_mask;
+	unsigned int n_devices = opt->n_devices;
+	int status = EXIT_OWN_ERROR;
+
+	if (find_library(lib, sizeof(lib)))
+		return EXIT_OWN_ERROR;
+	int err = sn_instance_join(&inst, opt->instance, &n_devices, SN_LAUNCHER);
+	if (err == -EBUSY) {
+		fprintf(stderr,
+			"softnic: instance '%s' is running with %u devices, not %u: give --devices "
+			"%u, or --instance with another name\n",
+			opt->instance, n_devices, opt->n_devices, n_devices);
+		return EXIT_OWN_ERROR;
+	}
+	if (err) {
+		fprintf(stderr, "softnic: cannot join instance '%s' in %s: %s\n", opt->instance,
+			inst.dir, strerror(-err));
+		return EXIT_OWN_ERROR;
+	}
+	set_environment(opt, lib);
+	watch_set(&watched);
+	sigprocmask(SIG_BLOCK, &watched, &old_mask);
+	pid_t pid = start_command(argv, &old_mask, &status);
+	if (pid > 0)
+		status = await_command(pid, &watched);
+	sn_instance_leave(&inst);
+	return status;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct options opt = {.n_devices = SN_DEFAULT_DEVICES, .instance = SN_DEFAULT_INSTANCE};
+	bool is_list = argc > 1 && strcmp(argv[1], "list") == 0;
+
+	if (inherit_options(&opt))
+		return EXIT_OWN_ERROR;
+	if (is_list) {
+		if (parse_options(argc - 1, argv + 1, &opt))
+			return EXIT_OWN_ERROR;
+		return sn_list(opt.instance, opt.json);
+	}
+	if (parse_options(argc, argv, &opt))
+		return EXIT_OWN_ERROR;
+	if (optind == argc) {
+		fputs("softnic: no command given; see softnic --help\n", stderr);
+		return EXIT_OWN_ERROR;
+	}
+	return run(&opt, argv + optind);
+}

@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The NIC thread: doorbells in, completions out, sleep in between. */
+#include <endian.h>
+#include <errno.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "copy.h"
+#include "fdtable.h"
+#include "peer.h"
+#include "qp.h"
+#include "requester.h"
+#include "ring.h"
+#include "sysfs.h"
+
+#define POLL_PACKETS	64
+#define RESCAN_NS	20000 /* how often a shared page's QPs are all looked at */
+#define FLUSH_NS	100000
+#define MEMBER_CHECK_NS 1000000
+#define SWEEP_NS	100000000
+#define SYSFS_NS	100000000
+#define NOTIFY_PER_PASS 64
+
+/* Idle passes before the first sleep, and how long to sleep after being idle for so long. */
+#define SPIN_PASSES	    200
+#define NAP_NS		    20000
+#define REST_AFTER_NS	    20000000
+#define REST_NS		    100000
+#define DEEP_SLEEP_AFTER_NS 1000000000
+#define DEEP_SLEEP_NS	    500000
+/* A real-time thread that never sleeps would starve its own program. */
+#define WORK_BOUT_NS 5000000
+#define BREATHER_NS  50000
+
+struct sn_nic sn_nic = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* ---- one pass ---- */
+
+/* Doorbell registers: two BlueFlame registers of two alternating halves a page. */
+static const unsigned int doorbell_offset[] = {0x800, 0x900, 0xa00, 0xb00};
+
+static bool
+scan_doorbells(struct sn_uar *uar)
+{
+	bool rang = false;
+
+	for (unsigned int i = 0; i < sizeof(doorbell_offset) / sizeof(doorbell_offset[0]); i++) {
+		_Atomic uint64_t *reg = &uar->page[doorbell_offset[i] / 8];
+		struct sn_qp *qp;
+		uint64_t value;
+
+		if (!atomic_load_explicit(reg, memory_order_relaxed))
+			continue;
+		/* Taking the value out tells the next write from this one, even if it is equal. The
+		 * exchange is a full fence: the doorbell record is read after it. Partner: the
+		 * program's barrier between its record and its register. */
+		value = atomic_exchange(reg, 0);
+		qp = sn_qp_find(be32toh((uint32_t)(value >> 32)) >> 8); /* qpn_ds */
+		if (qp && qp->uar == uar)
+			sn_qp_ring(qp);
+		/* Others may have rung the same register before we looked. */
+		uar->rescan |= TAILQ_FIRST(&uar->qps) != TAILQ_LAST(&uar->qps, sn_qp_list);
+		rang = true;
+	}
+	return rang;
+}
+
+static bool
+rescan_qps(struct sn_uar *uar)
+{
+	struct sn_qp *qp;
+	bool rang = false;
+
+	uar->rescan = false;
+	uar->rescanned_ns = sn_nic.now_ns;
+	TAILQ_FOREACH (qp, &uar->qps, uar_link)
+		rang |= sn_qp_ring(qp);
+	return rang;
+}
+
+static bool
+poll_doorbells(void)
+{
+	struct sn_uar *uar;
+	bool rang = false;
+
+	TAILQ_FOREACH (uar, &sn_nic.uars, link) {
+		rang |= scan_doorbells(uar);
+		if (uar->rescan && sn_nic.now_ns - uar->rescanned_ns >= RESCAN_NS)
+			rang |= rescan_qps(uar);
+		else
+			rang |= uar->rescan;
+	}
+	return rang;
+}
+
+/* Each QP with work gets its share; who was served goes to the end of the line. */
+static bool
+run_active(void)
+{
+	struct sn_qp *qp, *last = TAILQ_LAST(&sn_nic.active, sn_qp_list);
+	bool progress = false;
+
+	while ((qp = TAILQ_FIRST(&sn_nic.active))) {
+		TAILQ_REMOVE(&sn_nic.active, qp, run_link);
+		TAILQ_INSERT_TAIL(&sn_nic.active, qp, run_link);
+		progress |= sn_requester_run(qp);
+		if (qp == last ||
+		    atomic_load_explicit(&sn_nic.commands_waiting, memory_order_relaxed))
+			break;
+	}
+	return progress;
+}
+
+static void
+notify_cqs(void)
+{
+	struct sn_cq *cq, *first = TAILQ_FIRST(&sn_nic.notifying);
+
+	/* A program may arm a CQ that already has something, so the quiet ones are looked at too,
+	 * some each pass. */
+	for (unsigned int i = 0; first && i < NOTIFY_PER_PASS; i++) {
+		cq = TAILQ_FIRST(&sn_nic.notifying);
+		sn_cq_notify(cq);
+		TAILQ_REMOVE(&sn_nic.notifying, cq, link);
+		TAILQ_INSERT_TAIL(&sn_nic.notifying, cq, link);
+		if (TAILQ_FIRST(&sn_nic.notifying) == first)
+			break;
+	}
+}
+
+static void
+publish_counters(void)
+{
+	struct sn_shm *shm = sn_nic.instance.shm;
+
+	for (uint32_t device = 0; device < shm->n_devices; device++) {
+		for (unsigned int i = 0; i < SN_N_COUNTERS; i++) {
+			if (!sn_nic.count[device][i])
+				continue;
+			atomic_fetch_add_explicit(&shm->device[device].counter[i],
+						  sn_nic.count[device][i], memory_order_relaxed);
+			sn_nic.count[device][i] = 0;
+		}
+	}
+	sn_nic.counted = false;
+}
+
+static bool
+nic_pass(void)
+{
+	bool progress;
+
+	progress = sn_nic.wire->poll(POLL_PACKETS) > 0;
+	progress |= poll_doorbells();
+	progress |= run_active();
+	notify_cqs();
+	if (sn_nic.counted)
+		publish_counters();
+	return progress;
+}
+
+/* ---- what is done now and then ---- */
+
+static bool
+is_due(uint64_t *last_ns, uint64_t period_ns)
+{
+	if (sn_nic.now_ns - *last_ns < period_ns)
+		return false;
+	*last_ns = sn_nic.now_ns;
+	return true;
+}
+
+static void
+flush_broken(void)
+{
+	struct sn_qp *qp;
+
+	TAILQ_FOREACH (qp, &sn_nic.broken, run_link)
+		sn_qp_flush(qp);
+}
+
+static void
+check_members(void)
+{
+	struct sn_shm *shm = sn_nic.instance.shm;
+	uint32_t n = atomic_load(&shm->n_members);
+
+	for (uint32_t slot = 0; slot < n; slot++) {
+		if (slot != sn_nic.instance.slot)
+			sn_instance_check_member(shm, slot);
+	}
+}
+
+static void
+write_sysfs(void)
+{
+	static uint64_t written[SN_MAX_DEVICES];
+	struct sn_shm *shm = sn_nic.instance.shm;
+
+	for (uint32_t device = 0; device < shm->n_devices; device++) {
+		const struct sn_shm_device *d = &shm->device[device];
+		uint64_t now = atomic_load(&d->counter[SN_CNT_XMIT_PACKETS]) +
+			       atomic_load(&d->counter[SN_CNT_RCV_PACKETS]);
+
+		if (now != written[device])
+			sn_sysfs_refresh(sn_nic.instance.dir, shm, device);
+		written[device] = now;
+	}
+}
+
+static void
+housekeep(void)
+{
+	static uint64_t flushed_ns, checked_ns, swept_ns, written_ns;
+
+	if (is_due(&flushed_ns, FLUSH_NS))
+		flush_broken();
+	if (is_due(&checked_ns, MEMBER_CHECK_NS))
+		check_members();
+	if (is_due(&swept_ns, SWEEP_NS))
+		sn_peer_sweep();
+	if (is_due(&written_ns, SYSFS_NS))
+		write_sysfs();
+}
+
+/* ---- sleeping ---- */
+
+/* Sleep, but no longer than @ns and not if a packet has come. */
+static void
+sleep_for(uint64_t ns)
+{
+	struct timespec timeout = {.tv_nsec = (long)ns};
+
+	atomic_store_explicit(&sn_nic.port->asleep, 1, memory_order_relaxed);
+	/* Orders the store before the look at the ring; partner: wake() in ring.c. */
+	atomic_thread_fence(memory_order_seq_cst);
+	pthread_mutex_lock(&sn_nic.lock);
+	bool mail = sn_ring_peek(sn_nic.instance.shm, sn_nic.instance.slot);
+	pthread_mutex_unlock(&sn_nic.lock);
+	if (!mail)
+		syscall(SYS_futex, &sn_nic.port->asleep, FUTEX_WAIT, 1, &timeout, NULL, 0);
+	atomic_store_explicit(&sn_nic.port->asleep, 0, memory_order_relaxed);
+}
+
+static void
+rest(uint64_t idle_ns)
+{
+	if (idle_ns < REST_AFTER_NS)
+		sleep_for(NAP_NS);
+	else if (idle_ns < DEEP_SLEEP_AFTER_NS)
+		sleep_for(REST_NS);
+	else
+		sleep_for(DEEP_SLEEP_NS);
+}
+
+static void
+cpu_relax(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#endif
+}
+
+static void
+nic_loop(void)
+{
+	uint64_t busy_since_ns = sn_now_ns(), idle_since_ns = busy_since_ns;
+	unsigned int idle_passes = 0;
+
+	while (!atomic_load_explicit(&sn_nic.stop, memory_order_relaxed)) {
+		bool progress;
+
+		if (atomic_load_explicit(&sn_nic.commands_waiting, memory_order_relaxed))
+			nanosleep(&(struct timespec){.tv_nsec = 1000}, NULL);
+		pthread_mutex_lock(&sn_nic.lock);
+		sn_nic.now_ns = sn_now_ns();
+		progress = nic_pass();
+		housekeep();
+		pthread_mutex_unlock(&sn_nic.lock);
+		if (progress) {
+			idle_passes = 0;
+			idle_since_ns = sn_nic.now_ns;
+			if (sn_nic.now_ns - busy_since_ns > WORK_BOUT_NS) {
+				nanosleep(&(struct timespec){.tv_nsec = BREATHER_NS}, NULL);
+				busy_since_ns = sn_now_ns();
+			}
+		} else if (++idle_passes < SPIN_PASSES) {
+			cpu_relax();
+		} else {
+			rest(sn_nic.now_ns - idle_since_ns);
+			busy_since_ns = sn_now_ns();
+		}
+	}
+}
+
+/* ---- life ---- */
+
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	pthread_t thread;
+	enum { STOPPED, STARTING, RUNNING, FAILED } state;
+	int err;
+} life = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+static void
+tell(int err)
+{
+	pthread_mutex_lock(&life.lock);
+	life.err = err;
+	life.state = err ? FAILED : RUNNING;
+	pthread_cond_broadcast(&life.changed);
+	pthread_mutex_unlock(&life.lock);
+}
+
+static int
+join_instance(void)
+{
+	const char *name = getenv(SN_ENV_INSTANCE), *devices = getenv(SN_ENV_DEVICES);
+	unsigned int n = devices ? (unsigned int)strtoul(devices, NULL, 10) : SN_DEFAULT_DEVICES;
+	int err = sn_instance_join(&sn_nic.instance, name ? name : SN_DEFAULT_INSTANCE, &n, SN_NIC);
+
+	if (!err)
+		sn_nic.port = &sn_nic.instance.shm->port[sn_nic.instance.slot];
+	return err;
+}
+
+/* Waiting for a doorbell must be short, and a transfer must not wait behind a batch job; who may
+ * not have a real-time class does without. */
+static void
+raise_priority(void)
+{
+	struct sched_param param = {.sched_priority = 1};
+	int err = pthread_setschedparam(pthread_self(), SCHED_RR, &param);
+
+	prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
+	SN_LOG("NIC thread: SCHED_RR %s", err ? strerror(err) : "granted");
+}
+
+static void *
+nic_main(void *arg)
+{
+	int err = join_instance();
+
+	(void)arg;
+	prctl(PR_SET_NAME, "softnic", 0, 0, 0);
+	prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0); /* peers reach private memory */
+	SN_LOG("joined instance %s as member %u: %s", sn_nic.instance.dir, sn_nic.instance.slot,
+	       err ? strerror(-err) : "ok");
+	if (!err) {
+		sn_copy_init();
+		raise_priority();
+	}
+	tell(err);
+	if (err)
+		return NULL;
+	nic_loop();
+	sn_peer_unmap_all();
+	sn_instance_leave(&sn_nic.instance);
+	return NULL;
+}
+
+static int
+spawn(void)
+{
+	sigset_t all, old;
+	int err;
+
+	TAILQ_INIT(&sn_nic.uars);
+	TAILQ_INIT(&sn_nic.active);
+	TAILQ_INIT(&sn_nic.broken);
+	TAILQ_INIT(&sn_nic.notifying);
+	sn_nic.wire = &sn_wire_local;
+	atomic_store(&sn_nic.stop, false);
+	sigfillset(&all); /* signals are the program's */
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	err = pthread_create(&life.thread, NULL, nic_main, NULL);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return -err;
+}
+
+int
+sn_nic_start(void)
+{
+	int err;
+
+	pthread_mutex_lock(&life.lock);
+	if (life.state == FAILED) {
+		pthread_join(life.thread, NULL);
+		life.state = STOPPED;
+	}
+	if (life.state == STOPPED) {
+		life.err = spawn();
+		life.state = life.err ? STOPPED : STARTING;
+	}
+	while (life.state == STARTING)
+		pthread_cond_wait(&life.changed, &life.lock);
+	err = life.err;
+	pthread_mutex_unlock(&life.lock);
+	return err;
+}
+
+void
+sn_nic_stop(void)
+{
+	pthread_mutex_lock(&life.lock);
+	if (life.state == RUNNING) {
+		atomic_store(&sn_nic.stop, true);
+		pthread_join(life.thread, NULL);
+	}
+	life.state = STOPPED;
+	pthread_mutex_unlock(&life.lock);
+}
+
+void
+sn_nic_lock(void)
+{
+	atomic_fetch_add(&sn_nic.commands_waiting, 1);
+	pthread_mutex_lock(&sn_nic.lock);
+	atomic_fetch_sub(&sn_nic.commands_waiting, 1);
+}
+
+void
+sn_nic_unlock(void)
+{
+	pthread_mutex_unlock(&sn_nic.lock);
+}
+
+/* ---- fork: the child has no NIC thread and no devices ---- */
+
+static void
+before_fork(void)
+{
+	pthread_mutex_lock(&life.lock);
+	pthread_mutex_lock(&sn_nic.lock);
+}
+
+static void
+after_fork_parent(void)
+{
+	pthread_mutex_unlock(&sn_nic.lock);
+	pthread_mutex_unlock(&life.lock);
+}
+
+static void
+after_fork_child(void)
+{
+	pthread_mutex_init(&sn_nic.lock, NULL);
+	pthread_mutex_init(&life.lock, NULL);
+	pthread_cond_init(&life.changed, NULL);
+	if (life.state == STOPPED)
+		return;
+	life.state = STOPPED;
+	sn_instance_unmap(&sn_nic.instance);
+	memset(sn_nic.qp, 0, sizeof(sn_nic.qp));
+	atomic_store(&sn_nic.commands_waiting, 0);
+	sn_fd_forget_all();
+	sn_object_forget_all();
+}
+
+__attribute__((constructor)) static void
+nic_init(void)
+{
+	sn_log_init();
+	pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+}
+
+__attribute__((destructor)) static void
+nic_fini(void)
+{
+	sn_nic_stop();
+}

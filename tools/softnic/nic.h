@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The NIC of a process: one thread that serves all its devices. It watches doorbells, executes
+ * work queue entries, answers peers, and writes completions.
+ *
+ * sn_nic.lock is held by the thread for each pass over its work, and by every command. A command
+ * announces itself in commands_waiting; the thread then ends its pass early and lets it in.
+ */
+#ifndef SN_NIC_H
+#define SN_NIC_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+#include "instance.h"
+#include "uverbs.h"
+#include "wire.h"
+
+struct sn_qp;
+struct sn_cq;
+TAILQ_HEAD(sn_qp_list, sn_qp);
+TAILQ_HEAD(sn_cq_list, sn_cq);
+
+/* A page of doorbell registers, and the QPs that ring there. */
+struct sn_uar {
+	struct sn_object object;
+	uint32_t index;
+	_Atomic uint64_t *page;
+	bool rescan; /* a doorbell may have been overwritten by another's: look at all QPs */
+	uint64_t rescanned_ns;
+	struct sn_qp_list qps;
+	TAILQ_ENTRY(sn_uar) link; /* in sn_nic.uars while it has QPs */
+};
+TAILQ_HEAD(sn_uar_list, sn_uar);
+
+struct sn_nic {
+	pthread_mutex_t lock;
+	_Atomic int commands_waiting;
+	_Atomic bool stop;
+	struct sn_instance instance;
+	struct sn_shm_port *port; /* our own */
+	const struct sn_wire *wire;
+	uint64_t now_ns; /* as of the current pass */
+	struct sn_uar_list uars;
+	struct sn_qp_list active;     /* have work in flight or announced */
+	struct sn_qp_list broken;     /* in ERR: what is posted there is flushed */
+	struct sn_cq_list notifying;  /* have a completion channel */
+	struct sn_qp *qp[SN_MAX_QPS]; /* ours, by index of their QPN */
+	/* What the pass has counted; published at its end. */
+	uint64_t count[SN_MAX_DEVICES][SN_N_COUNTERS];
+	bool counted;
+};
+
+extern struct sn_nic sn_nic;
+
+/* Join the instance and start the thread if this process has not yet. 0 or -errno. */
+int sn_nic_start(void);
+/* Stop the thread and leave. Idempotent; called when the process exits. */
+void sn_nic_stop(void);
+
+/* For commands. */
+void sn_nic_lock(void);
+void sn_nic_unlock(void);
+
+static inline void
+sn_nic_count(unsigned int device, enum sn_counter counter, uint64_t n)
+{
+	sn_nic.count[device][counter] += n;
+	sn_nic.counted = true;
+}
+
+#endif

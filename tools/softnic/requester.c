@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The send side of a QP.
+ *
+ * WRITE and READ are executed here and at once; the responder's thread has no part in it. SEND,
+ * WRITE_IMM's second half and some atomics go to the responder and come back as replies. Requests
+ * of one QP take effect in order, so a direct one waits until those at the responder are answered.
+ *
+ * The wire between processes neither loses nor reorders. A request is lost only if nobody is at
+ * the other end, and that is known at once: the retry timer then runs, and each time it ends the
+ * request is tried again for real. So a busy machine cannot exhaust the retries, and duplicates do
+ * not arise.
+ */
+#include <stddef.h>
+#include <infiniband/mlx5dv.h>
+
+#include "requester.h"
+
+#define PASS_REQUESTS	 32	      /* a QP's share of a pass ... */
+#define PASS_BYTES	 (512u << 10) /* ... and its limit by size */
+#define PATIENT_RETRY_NS 1000000      /* timeout 0 means wait for ever; look now and then */
+#define RNR_FOREVER	 7
+
+/* IBA table 45, in units of 10 us: what the responder's min_rnr_timer code stands for. */
+static const uint16_t rnr_10us[32] = {
+	65536 - 1, 1,	 2,    3,    4,	   6,	  8,	 12,	16,    24,    32,
+	48,	   64,	 96,   128,  192,  256,	  384,	 512,	768,   1024,  1536,
+	2048,	   3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768, 49152,
+};
+
+static uint8_t
+syndrome_of(enum sn_fate fate)
+{
+	switch (fate) {
+	case SN_NAK_ACCESS:
+		return MLX5_CQE_SYNDROME_REMOTE_ACCESS_ERR;
+	case SN_NAK_INVALID:
+		return MLX5_CQE_SYNDROME_REMOTE_INVAL_REQ_ERR;
+	default:
+		return MLX5_CQE_SYNDROME_REMOTE_OP_ERR;
+	}
+}
+
+static bool
+is_send(uint8_t opcode)
+{
+	return opcode == MLX5_OPCODE_SEND || opcode == MLX5_OPCODE_SEND_IMM;
+}
+
+static bool
+is_atomic(uint8_t opcode)
+{
+	return opcode == MLX5_OPCODE_ATOMIC_CS || opcode == MLX5_OPCODE_ATOMIC_FA;
+}
+
+static bool
+is_reliable(const struct sn_qp *qp)
+{
+	return qp->type == IB_UVERBS_QPT_RC;
+}
+
+/* ---- how a request ends ---- */
+
+static void
+refill_retries(struct sn_qp *qp)
+{
+	qp->retries_left = qp->attr.retry_cnt;
+	qp->rnr_retries_left = qp->attr.rnr_retry;
+}
+
+static void
+count_request(const struct sn_qp *qp, uint64_t len, bool is_read)
+{
+	uint32_t packets = sn_psn_count(len, qp->mtu_bytes);
+
+	sn_nic_count(qp->device, is_read ? SN_CNT_RCV_BYTES : SN_CNT_XMIT_BYTES, len);
+	sn_nic_count(qp->device, is_read ? SN_CNT_RCV_PACKETS : SN_CNT_XMIT_PACKETS, packets);
+}
+
+static void
+succeed(struct sn_qp *qp, const struct sn_request *r)
+{
+	refill_retries(qp);
+	if (r->opcode != MLX5_OPCODE_NOP)
+		count_request(qp, r->len, r->opcode == MLX5_OPCODE_RDMA_READ);
+	qp->tx_psn = sn_psn_add(qp->tx_psn, r->n_psn);
+	qp->progress_bytes = 0;
+	qp->sq_ci = (uint16_t)(qp->sq_ci + r->n_blocks);
+	if (r->signaled)
+		sn_qp_complete_send(qp, r->opcode, r->index, r->len, 0);
+}
+
+/* The request at sq_ci failed, and all before it are complete. */
+static void
+fail(struct sn_qp *qp, const struct sn_request *r, uint8_t syndrome)
+{
+	SN_LOG("qp %#x wqe %u: opcode %#x raddr %#llx len %llu rkey %#x: syndrome %#x", qp->qpn,
+	       r->index, r->opcode, (unsigned long long)r->raddr, (unsigned long long)r->len,
+	       r->rkey, syndrome);
+	qp->sq_ci = (uint16_t)(qp->sq_ci + r->n_blocks);
+	sn_qp_complete_send(qp, r->opcode, r->index, 0, syndrome);
+	sn_qp_break(qp, -1);
+}
+
+/* Nobody answers: wait for the QP's own time-out, then try again or give up. */
+static void
+lose(struct sn_qp *qp)
+{
+	uint8_t code = qp->attr.timeout & 0x1f;
+
+	qp->lost = true;
+	qp->wait_until_ns = sn_nic.now_ns + (code ? 4096ull << code : PATIENT_RETRY_NS);
+}
+
+/* Take back what the responder has not answered, to send it again. */
+static void
+rewind_to_head(struct sn_qp *qp)
+{
+	const struct sn_outstanding *out = &qp->out[qp->out_head % SN_MAX_OUTSTANDING];
+
+	if (qp->out_head == qp->out_tail)
+		return;
+	qp->sq_ci = out->index;
+	qp->tx_psn = out->psn;
+	qp->out_tail = qp->out_head;
+	qp->progress_bytes = 0;
+	qp->attempt++;
+}
+
+/* The wait is over. False: the QP has given up. */
+static bool
+retry(struct sn_qp *qp)
+{
+	struct sn_request r;
+
+	qp->wait_until_ns = 0;
+	if (!qp->lost)
+		return true;
+	qp->lost = false;
+	sn_nic_count(qp->device, SN_CNT_ACK_TIMEOUTS, 1);
+	if ((qp->attr.timeout & 0x1f) == 0)
+		return true;
+	if (qp->retries_left == 0) {
+		sn_wqe_decode(qp, qp->sq_ci, (uint16_t)(qp->sq_pi - qp->sq_ci), &r);
+		fail(qp, &r, MLX5_CQE_SYNDROME_TRANSPORT_RETRY_EXC_ERR);
+		return false;
+	}
+	qp->retries_left--;
+	return true;
+}
+
+/* What the wire said of the request at sq_ci. True: go on with the next. */
+static bool
+settle(struct sn_qp *qp, const struct sn_request *r, enum sn_fate fate)
+{
+	if (fate == SN_AGAIN)
+		return false;
+	if (fate == SN_DONE || !is_reliable(qp)) { /* UC never learns what became of it */
+		succeed(qp, r);
+		return true;
+	}
+	if (fate == SN_LOST)
+		lose(qp);
+	else
+		fail(qp, r, syndrome_of(fate));
+	return false;
+}
+
+/* ---- requests that the responder executes ---- */
+
+static void
+fill_packet(const struct sn_qp *qp, const struct sn_request *r, struct sn_packet *p)
+{
+	uint8_t *to = p->payload;
+
+	memset(p, 0, offsetof(struct sn_packet, sge));
+	p->type = SN_PKT_REQUEST;
+	p->opcode = r->opcode;
+	p->solicited = r->solicited;
+	p->src_qpn = qp->qpn;
+	p->dst_qpn = qp->attr.dest_qp_num;
+	p->psn = qp->tx_psn;
+	p->n_psn = r->n_psn;
+	p->attempt = qp->attempt;
+	p->imm_be = r->imm_be;
+	p->rkey = r->rkey;
+	p->raddr = r->raddr;
+	p->len = r->len;
+	p->operand[0] = r->operand[0];
+	p->operand[1] = r->operand[1];
+	if (!is_send(r->opcode))
+		return; /* the payload, if any, is in place */
+	if (r->len <= SN_PACKET_INLINE_MAX) {
+		p->is_inline = true;
+		for (unsigned int i = 0; i < r->n_sge; i++) {
+			memcpy(to, r->sge[i].iov_base, r->sge[i].iov_len);
+			to += r->sge[i].iov_len;
+		}
+		return;
+	}
+	p->n_sge = (uint16_t)r->n_sge;
+	for (unsigned int i = 0; i < r->n_sge; i++)
+		p->sge[i] = (struct sn_packet_sge){.addr = (uintptr_t)r->sge[i].iov_base,
+						   .len = r->sge[i].iov_len,
+						   .key = r->lkey[i]};
+}
+
+static bool
+post(struct sn_qp *qp, const struct sn_request *r)
+{
+	struct sn_outstanding *out = &qp->out[qp->out_tail % SN_MAX_OUTSTANDING];
+	struct sn_packet packet;
+	enum sn_fate fate;
+
+	if (qp->out_tail - qp->out_head == SN_MAX_OUTSTANDING)
+		return false;
+	fill_packet(qp, r, &packet);
+	fate = sn_nic.wire->post(qp, &packet);
+	if (fate == SN_LOST && qp->out_head != qp->out_tail)
+		return false; /* the loss will show at the first of them */
+	if (fate != SN_DONE)
+		return settle(qp, r, fate);
+	*out = (struct sn_outstanding){.len = r->len,
+				       .psn = qp->tx_psn,
+				       .index = r->index,
+				       .opcode = r->opcode,
+				       .signaled = r->signaled};
+	if (is_atomic(r->opcode) && r->n_sge)
+		out->result = r->sge[0];
+	qp->out_tail++;
+	qp->tx_psn = sn_psn_add(qp->tx_psn, r->n_psn);
+	qp->sq_ci = (uint16_t)(qp->sq_ci + r->n_blocks);
+	qp->progress_bytes = 0;
+	return true;
+}
+
+static void
+store_atomic_result(const struct iovec *to, uint64_t value)
+{
+	if (to->iov_len >= sizeof(value))
+		memcpy(to->iov_base, &value, sizeof(value));
+}
+
+static void
+accept_reply(struct sn_qp *qp, const struct sn_packet *reply)
+{
+	const struct sn_outstanding *out = &qp->out[qp->out_head++ % SN_MAX_OUTSTANDING];
+
+	refill_retries(qp);
+	if (is_atomic(out->opcode))
+		store_atomic_result(&out->result, reply->operand[0]);
+	count_request(qp, out->len, false);
+	if (out->signaled)
+		sn_qp_complete_send(qp, out->opcode, out->index, out->len, 0);
+}
+
+static void
+handle_rnr(struct sn_qp *qp, uint8_t timer)
+{
+	struct sn_request r;
+
+	rewind_to_head(qp);
+	if (qp->attr.rnr_retry != RNR_FOREVER && qp->rnr_retries_left-- == 0) {
+		sn_wqe_decode(qp, qp->sq_ci, (uint16_t)(qp->sq_pi - qp->sq_ci), &r);
+		fail(qp, &r, MLX5_CQE_SYNDROME_RNR_RETRY_EXC_ERR);
+		return;
+	}
+	qp->lost = false;
+	qp->wait_until_ns = sn_nic.now_ns + rnr_10us[timer & 0x1f] * 10000ull;
+}
+
+void
+sn_requester_reply(const struct sn_packet *reply)
+{
+	struct sn_qp *qp = sn_qp_find(reply->dst_qpn);
+	struct sn_request r;
+
+	if (!qp || qp->state != IBV_QPS_RTS || reply->attempt != qp->attempt ||
+	    qp->out_head == qp->out_tail ||
+	    qp->out[qp->out_head % SN_MAX_OUTSTANDING].psn != reply->psn)
+		return;
+	sn_qp_activate(qp);
+	switch ((enum sn_fate)reply->fate) {
+	case SN_DONE:
+		accept_reply(qp, reply);
+		break;
+	case SN_RNR:
+		handle_rnr(qp, reply->rnr_timer);
+		break;
+	case SN_LOST:
+		rewind_to_head(qp);
+		lose(qp);
+		break;
+	default:
+		rewind_to_head(qp);
+		sn_wqe_decode(qp, qp->sq_ci, (uint16_t)(qp->sq_pi - qp->sq_ci), &r);
+		fail(qp, &r, syndrome_of(reply->fate));
+		break;
+	}
+}
+
+/* ---- requests executed here ---- */
+
+/* The next piece of a WRITE or READ. True: the request is complete, go on with the next. */
+static bool
+execute(struct sn_qp *qp, struct sn_request *r, uint64_t *budget)
+{
+	enum sn_fate fate = SN_DONE;
+
+	r->done_bytes = qp->progress_bytes;
+	do {
+		uint64_t before = r->done_bytes;
+
+		fate = sn_nic.wire->execute(qp, r);
+		*budget -= SN_MIN(*budget, r->done_bytes - before);
+	} while (fate == SN_DONE && r->done_bytes < r->len && *budget);
+	qp->progress_bytes = r->done_bytes;
+	if (fate == SN_DONE && r->done_bytes < r->len)
+		return false; /* its share is used up */
+	if (fate == SN_DONE && r->opcode == MLX5_OPCODE_RDMA_WRITE_IMM)
+		return post(qp, r);
+	if (fate != SN_DONE)
+		qp->progress_bytes = 0;
+	return settle(qp, r, fate);
+}
+
+static bool
+execute_atomic(struct sn_qp *qp, struct sn_request *r)
+{
+	uint64_t old_value = 0;
+	enum sn_fate fate = sn_nic.wire->atomic(qp, r, &old_value);
+
+	if (fate == SN_AGAIN)
+		return post(qp, r);
+	if (fate == SN_DONE && r->n_sge)
+		store_atomic_result(&r->sge[0], old_value);
+	return settle(qp, r, fate);
+}
+
+/* One request. True: go on with the next. */
+static bool
+step(struct sn_qp *qp, uint64_t *budget)
+{
+	struct sn_request r;
+
+	sn_wqe_decode(qp, qp->sq_ci, (uint16_t)(qp->sq_pi - qp->sq_ci), &r);
+	if (!r.syndrome && is_send(r.opcode))
+		return post(qp, &r);
+	if (qp->out_head != qp->out_tail)
+		return false;
+	if (!r.syndrome && (r.opcode == MLX5_OPCODE_RDMA_READ || is_atomic(r.opcode)) &&
+	    qp->attr.max_rd_atomic == 0)
+		r.syndrome = MLX5_CQE_SYNDROME_LOCAL_QP_OP_ERR;
+	if (r.syndrome) {
+		fail(qp, &r, r.syndrome);
+		return false;
+	}
+	if (r.opcode == MLX5_OPCODE_NOP) {
+		succeed(qp, &r);
+		return true;
+	}
+	return is_atomic(r.opcode) ? execute_atomic(qp, &r) : execute(qp, &r, budget);
+}
+
+bool
+sn_requester_run(struct sn_qp *qp)
+{
+	uint64_t budget = PASS_BYTES;
+	unsigned int n = 0;
+	uint16_t before = qp->sq_ci;
+	uint64_t progress = qp->progress_bytes;
+
+	if (qp->out_head != qp->out_tail && !sn_member_lives(sn_nic.instance.shm, qp->peer)) {
+		rewind_to_head(qp);
+		lose(qp);
+	}
+	if (qp->wait_until_ns) {
+		if (sn_nic.now_ns < qp->wait_until_ns || !retry(qp))
+			return false;
+	}
+	while (qp->state == IBV_QPS_RTS && !qp->wait_until_ns && qp->sq_ci != qp->sq_pi &&
+	       n++ < PASS_REQUESTS && budget && step(qp, &budget))
+		;
+	if (qp->is_active && qp->sq_ci == qp->sq_pi && qp->out_head == qp->out_tail &&
+	    !qp->wait_until_ns) {
+		TAILQ_REMOVE(&sn_nic.active, qp, run_link);
+		qp->is_active = false;
+	}
+	return qp->sq_ci != before || qp->progress_bytes != progress;
+}

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The receive side of a QP: what a requester cannot do alone. */
+#include <stddef.h>
+#include <endian.h>
+#include <infiniband/mlx5dv.h>
+
+#include "async.h"
+#include "mr.h"
+#include "responder.h"
+
+/* A receive WQE being used. */
+struct receive {
+	uint16_t index;
+	unsigned int n_segments;
+	const struct mlx5_wqe_data_seg *segments;
+	unsigned int n;
+	struct iovec to[SN_MAX_SGE];
+};
+
+static void
+answer(const struct sn_qp *qp, const struct sn_packet *request, enum sn_fate fate, uint64_t value)
+{
+	struct sn_packet reply;
+
+	memset(&reply, 0, offsetof(struct sn_packet, sge));
+	reply.type = SN_PKT_REPLY;
+	/* UC has no acknowledgements; what went wrong here stays here. */
+	reply.fate = (uint8_t)(qp && qp->type != IB_UVERBS_QPT_RC ? SN_DONE : fate);
+	reply.rnr_timer = qp ? qp->attr.min_rnr_timer : 0;
+	reply.src_qpn = request->dst_qpn;
+	reply.dst_qpn = request->src_qpn;
+	reply.psn = request->psn;
+	reply.attempt = request->attempt;
+	reply.operand[0] = value;
+	sn_nic.wire->answer(request->src, &reply);
+}
+
+/* Refuse the request and break the QP, as the transport demands of class B and C errors. */
+static void
+refuse(struct sn_qp *qp, const struct sn_packet *request, enum sn_fate fate)
+{
+	int event = fate == SN_NAK_ACCESS    ? IBV_EVENT_QP_ACCESS_ERR
+		    : fate == SN_NAK_INVALID ? IBV_EVENT_QP_REQ_ERR
+					     : IBV_EVENT_QP_FATAL;
+
+	SN_LOG("qp %#x: opcode %#x raddr %#llx len %llu rkey %#x refused: fate %d", qp->qpn,
+	       request->opcode, (unsigned long long)request->raddr,
+	       (unsigned long long)request->len, request->rkey, fate);
+	answer(qp, request, fate, 0);
+	sn_qp_break(qp, event);
+}
+
+static bool
+listens_to(const struct sn_qp *qp, uint32_t src_qpn)
+{
+	return (qp->state == IBV_QPS_RTR || qp->state == IBV_QPS_RTS) &&
+	       qp->attr.dest_qp_num == src_qpn;
+}
+
+/* ---- receive queues ---- */
+
+static bool
+peek_receive(struct sn_qp *qp, struct receive *receive)
+{
+	const uint8_t *wqe;
+
+	if (qp->srq) {
+		struct sn_srq *srq = qp->srq;
+
+		if (srq->ci ==
+		    (uint16_t)be32toh(atomic_load_explicit(srq->dbrec, memory_order_acquire)))
+			return false;
+		wqe = srq->buf + ((uint64_t)srq->head << srq->wqe_shift);
+		receive->index = srq->head;
+		receive->n_segments = (1u << (srq->wqe_shift - 4)) - 1; /* after the link */
+		wqe += sizeof(struct mlx5_wqe_srq_next_seg);
+	} else {
+		if (!qp->rq_wqes || qp->rq_ci == (uint16_t)be32toh(atomic_load_explicit(
+							 &qp->dbrec[0], memory_order_acquire)))
+			return false;
+		wqe = qp->rq + ((uint64_t)(qp->rq_ci & (qp->rq_wqes - 1)) << qp->rq_shift);
+		receive->index = qp->rq_ci;
+		receive->n_segments = 1u << (qp->rq_shift - 4);
+		if (qp->has_signature) {
+			wqe += 16;
+			receive->n_segments--;
+		}
+	}
+	receive->segments = (const struct mlx5_wqe_data_seg *)wqe;
+	receive->n = 0;
+	return true;
+}
+
+static void
+check_srq_limit(struct sn_srq *srq)
+{
+	uint16_t posted = (uint16_t)be32toh(atomic_load_explicit(srq->dbrec, memory_order_relaxed));
+
+	if (!srq->limit || (uint16_t)(posted - srq->ci) >= srq->limit)
+		return;
+	srq->limit = 0; /* one event per arming */
+	srq->n_async_events++;
+	sn_async_push(srq->object.context, srq->user_handle, IBV_EVENT_SRQ_LIMIT_REACHED);
+}
+
+static void
+consume_receive(struct sn_qp *qp)
+{
+	struct sn_srq *srq = qp->srq;
+
+	if (!srq) {
+		qp->rq_ci++;
+		return;
+	}
+	const struct mlx5_wqe_srq_next_seg *link =
+		(const void *)(srq->buf + ((uint64_t)srq->head << srq->wqe_shift));
+	srq->head = be16toh(link->next_wqe_index);
+	srq->ci++;
+	check_srq_limit(srq);
+}
+
+/* Where @len bytes go. Returns 0 or the syndrome of the receive's completion. */
+static uint8_t
+resolve_receive(const struct sn_qp *qp, struct receive *receive, uint64_t len)
+{
+	for (unsigned int i = 0; i < receive->n_segments && len && receive->n < SN_MAX_SGE; i++) {
+		const struct mlx5_wqe_data_seg *seg = &receive->segments[i];
+		uint32_t lkey = be32toh(seg->lkey), bytes = be32toh(seg->byte_count);
+		uint64_t take = SN_MIN(bytes, len);
+		void *here;
+
+		if (!bytes || lkey == MLX5_INVALID_LKEY)
+			break;
+		here = sn_mr_local(lkey, be64toh(seg->addr), take, IBV_ACCESS_LOCAL_WRITE, qp->pd);
+		if (!here)
+			return MLX5_CQE_SYNDROME_LOCAL_PROT_ERR;
+		receive->to[receive->n++] = (struct iovec){.iov_base = here, .iov_len = take};
+		len -= take;
+	}
+	return len ? MLX5_CQE_SYNDROME_LOCAL_LENGTH_ERR : 0;
+}
+
+static void
+complete_receive(struct sn_qp *qp, const struct sn_packet *request, uint16_t index)
+{
+	struct sn_completion c = {
+		.cqe_opcode = request->opcode == MLX5_OPCODE_RDMA_WRITE_IMM ? MLX5_CQE_RESP_WR_IMM
+			      : request->opcode == MLX5_OPCODE_SEND_IMM	    ? MLX5_CQE_RESP_SEND_IMM
+									    : MLX5_CQE_RESP_SEND,
+		.solicited = request->solicited,
+		.wqe_index = index,
+		.uidx = qp->uidx,
+		.qpn = qp->qpn,
+		.src_qpn = request->src_qpn,
+		.imm_be = request->imm_be,
+		.byte_count = (uint32_t)request->len,
+	};
+
+	if (qp->recv_cq)
+		sn_cq_push(qp->recv_cq, &c);
+}
+
+/* ---- requests ---- */
+
+static void
+advance(struct sn_qp *qp, const struct sn_packet *request)
+{
+	atomic_store_explicit(&qp->shared->rx_psn, sn_psn_add(request->psn, request->n_psn),
+			      memory_order_release);
+}
+
+static void
+receive_message(struct sn_qp *qp, const struct sn_packet *request)
+{
+	bool is_send = request->opcode != MLX5_OPCODE_RDMA_WRITE_IMM;
+	struct receive receive;
+	uint8_t syndrome = 0;
+
+	if (!peek_receive(qp, &receive)) {
+		sn_nic_count(qp->device, SN_CNT_OUT_OF_BUFFER, 1);
+		answer(qp, request, SN_RNR, 0);
+		return;
+	}
+	if (is_send)
+		syndrome = resolve_receive(qp, &receive, request->len);
+	consume_receive(qp);
+	if (syndrome) {
+		sn_qp_fail_receive(qp, receive.index, syndrome);
+		refuse(qp, request,
+		       syndrome == MLX5_CQE_SYNDROME_LOCAL_LENGTH_ERR ? SN_NAK_INVALID
+								      : SN_NAK_REMOTE);
+		return;
+	}
+	if (is_send && request->len && sn_nic.wire->fetch(request, receive.to, receive.n)) {
+		/* The sender died, or took its buffer away. */
+		sn_qp_fail_receive(qp, receive.index, MLX5_CQE_SYNDROME_LOCAL_QP_OP_ERR);
+		refuse(qp, request, SN_NAK_REMOTE);
+		return;
+	}
+	if (is_send) {
+		sn_nic_count(qp->device, SN_CNT_RCV_BYTES, request->len);
+		sn_nic_count(qp->device, SN_CNT_RCV_PACKETS, request->n_psn);
+	}
+	advance(qp, request);
+	complete_receive(qp, request, receive.index);
+	answer(qp, request, SN_DONE, 0);
+}
+
+static void
+execute_atomic(struct sn_qp *qp, const struct sn_packet *request)
+{
+	const uint32_t right = IBV_ACCESS_REMOTE_ATOMIC;
+	uint64_t old_value = request->operand[1];
+	_Atomic uint64_t *at;
+
+	at = qp->attr.qp_access_flags & right
+		     ? sn_mr_local(request->rkey, request->raddr, sizeof(*at), right, qp->pd)
+		     : NULL;
+	if (!at || request->raddr & 7) {
+		refuse(qp, request, at ? SN_NAK_INVALID : SN_NAK_ACCESS);
+		return;
+	}
+	if (request->opcode == MLX5_OPCODE_ATOMIC_FA)
+		old_value = atomic_fetch_add(at, request->operand[0]);
+	else
+		atomic_compare_exchange_strong(at, &old_value, request->operand[0]);
+	sn_nic_count(qp->device, SN_CNT_RX_ATOMICS, 1);
+	qp->last_atomic_psn = request->psn;
+	qp->last_atomic_value = old_value;
+	advance(qp, request);
+	answer(qp, request, SN_DONE, old_value);
+}
+
+void
+sn_responder_request(const struct sn_packet *request)
+{
+	struct sn_qp *qp = sn_qp_find(request->dst_qpn);
+	uint32_t gap;
+
+	if (!qp || !listens_to(qp, request->src_qpn)) {
+		answer(NULL, request, SN_LOST, 0);
+		return;
+	}
+	gap = (request->psn - atomic_load(&qp->shared->rx_psn)) & 0xffffff;
+	if (qp->type == IB_UVERBS_QPT_RC && gap & 0x800000) {
+		/* A duplicate: answered again, never executed again. */
+		answer(qp, request, SN_DONE,
+		       request->psn == qp->last_atomic_psn ? qp->last_atomic_value : 0);
+	} else if (qp->type == IB_UVERBS_QPT_RC && gap) {
+		sn_nic_count(qp->device, SN_CNT_PSN_ERRORS, 1);
+		answer(qp, request, SN_LOST, 0);
+	} else if (request->opcode == MLX5_OPCODE_ATOMIC_CS ||
+		   request->opcode == MLX5_OPCODE_ATOMIC_FA) {
+		execute_atomic(qp, request);
+	} else {
+		receive_message(qp, request);
+	}
+}
+
+void
+sn_responder_fault(const struct sn_packet *fault)
+{
+	struct sn_qp *qp = sn_qp_find(fault->dst_qpn);
+
+	if (!qp || !listens_to(qp, fault->src_qpn))
+		return;
+	SN_LOG("qp %#x: request of peer %#x refused: fate %u raddr %#llx len %llu rkey %#x",
+	       qp->qpn, fault->src_qpn, fault->fate, (unsigned long long)fault->raddr,
+	       (unsigned long long)fault->len, fault->rkey);
+	if (fault->fate == SN_NAK_ACCESS)
+		sn_nic_count(qp->device, SN_CNT_RESP_ACCESS_ERRORS, 1);
+	sn_qp_break(qp, fault->fate == SN_NAK_ACCESS	? IBV_EVENT_QP_ACCESS_ERR
+			: fault->fate == SN_NAK_INVALID ? IBV_EVENT_QP_REQ_ERR
+							: IBV_EVENT_QP_FATAL);
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The sysfs tree of an instance's devices: <instance directory>/sys stands for /sys. */
+#ifndef SN_SYSFS_H
+#define SN_SYSFS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct sn_shm;
+
+int sn_sysfs_build(const char *dir, unsigned int n_devices);
+
+/* True if @path below /sys is ours to answer, not the kernel's. */
+bool sn_sysfs_owns(const char *path);
+
+/* Bring the counter files of @device up to date. */
+void sn_sysfs_refresh(const char *dir, struct sn_shm *shm, unsigned int device);
+
+/* The device whose counter file @path is, or -1. @path may be in the tree or below /sys. */
+int sn_sysfs_counter_device(const char *path);
+
+#endif

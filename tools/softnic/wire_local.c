@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The wire between the processes of one machine.
+ *
+ * WRITE and READ: the requester's NIC looks up the peer's QP and MR in the instance's shared
+ * tables, inside its epoch, and moves the bytes itself. The rest goes through the peer's mailbox.
+ */
+#include <stddef.h>
+#include <errno.h>
+#include <infiniband/mlx5dv.h>
+#include <stdlib.h>
+
+#include "copy.h"
+#include "grace.h"
+#include "mr.h"
+#include "peer.h"
+#include "qp.h"
+#include "requester.h"
+#include "responder.h"
+#include "ring.h"
+
+#define PIECE_BYTES (256u << 10) /* what one epoch moves: bounds the wait of a deregistration */
+
+/* Answers that found the peer's mailbox full. */
+struct pending {
+	TAILQ_ENTRY(pending) link;
+	struct sn_packet packet; /* without payload */
+};
+static TAILQ_HEAD(, pending) backlog = TAILQ_HEAD_INITIALIZER(backlog);
+
+/* ---- the other end ---- */
+
+static void
+local_connect(struct sn_qp *qp)
+{
+	qp->dest_device = (int8_t)sn_device_of_gid(qp->attr.dest.dgid);
+}
+
+/* The peer's QP, if it would take a packet from us now. Inside the epoch. */
+static struct sn_shm_qp *
+find_peer(const struct sn_qp *qp)
+{
+	struct sn_shm *shm = sn_nic.instance.shm;
+	struct sn_shm_qp *to = &shm->qp[qp->attr.dest_qp_num % SN_MAX_QPS];
+	uint32_t state = atomic_load_explicit(&to->state, memory_order_acquire);
+
+	if (atomic_load_explicit(&to->qpn, memory_order_acquire) != qp->attr.dest_qp_num ||
+	    (state != IBV_QPS_RTR && state != IBV_QPS_RTS) || to->dest_qpn != qp->qpn ||
+	    to->type != qp->type || to->device != qp->dest_device)
+		return NULL;
+	return sn_member_lives(shm, atomic_load(&to->owner)) ? to : NULL;
+}
+
+/* Tell the peer's NIC that its QP has to break. */
+static void
+report_fault(struct sn_qp *qp, const struct sn_request *r, uint64_t owner, enum sn_fate fate)
+{
+	struct sn_packet packet;
+
+	memset(&packet, 0, offsetof(struct sn_packet, sge));
+	packet.type = SN_PKT_FAULT;
+	packet.opcode = r->opcode;
+	packet.fate = (uint8_t)fate;
+	packet.src_qpn = qp->qpn;
+	packet.dst_qpn = qp->attr.dest_qp_num;
+	packet.raddr = r->raddr;
+	packet.len = r->len;
+	packet.rkey = r->rkey;
+	if (fate == SN_NAK_ACCESS)
+		sn_nic_count(qp->device, SN_CNT_REQ_ACCESS_ERRORS, 1);
+	sn_nic.wire->answer(owner, &packet);
+}
+
+/* ---- checks the responder's hardware would make ---- */
+
+static uint32_t
+right_needed(uint8_t opcode)
+{
+	switch (opcode) {
+	case MLX5_OPCODE_RDMA_READ:
+		return IBV_ACCESS_REMOTE_READ;
+	case MLX5_OPCODE_ATOMIC_CS:
+	case MLX5_OPCODE_ATOMIC_FA:
+		return IBV_ACCESS_REMOTE_ATOMIC;
+	default:
+		return IBV_ACCESS_REMOTE_WRITE;
+	}
+}
+
+static enum sn_fate
+check_qp(const struct sn_qp *qp, const struct sn_request *r, const struct sn_shm_qp *to)
+{
+	bool takes_turn = right_needed(r->opcode) != IBV_ACCESS_REMOTE_WRITE;
+	uint32_t peer_mtu;
+
+	if (!to)
+		return SN_LOST;
+	peer_mtu = 1u << to->mtu_log2;
+	if (qp->type == IB_UVERBS_QPT_RC &&
+	    atomic_load_explicit(&to->rx_psn, memory_order_acquire) != qp->tx_psn) {
+		sn_nic_count(to->device, SN_CNT_PSN_ERRORS, 1);
+		return SN_LOST;
+	}
+	/* Packets larger than the peer's MTU, or a first packet shorter than it, are length errors.
+	 */
+	if (peer_mtu != qp->mtu_bytes && r->len > SN_MIN(peer_mtu, qp->mtu_bytes))
+		return SN_NAK_INVALID;
+	if (takes_turn && to->max_dest_rd_atomic == 0)
+		return SN_NAK_INVALID;
+	return SN_DONE;
+}
+
+/* The region the request names, if it may. *@fate says why not. */
+static struct sn_shm_mr *
+check_region(const struct sn_request *r, const struct sn_shm_qp *to, enum sn_fate *fate)
+{
+	uint32_t right = right_needed(r->opcode);
+	struct sn_shm_mr *mr = sn_mr_find(r->rkey);
+
+	if ((atomic_load(&to->access) & right) && mr && mr->pd == to->pd &&
+	    atomic_load(&mr->owner) == atomic_load(&to->owner) && (mr->access & right) &&
+	    sn_mr_covers(mr, r->raddr, r->len))
+		return mr;
+	*fate = SN_NAK_ACCESS;
+	return NULL;
+}
+
+/* ---- moving bytes ---- */
+
+/* A run of bytes in a list of pieces. */
+struct span {
+	const struct iovec *iov;
+	unsigned int n;
+	uint64_t offset; /* in iov[0] */
+};
+
+static void
+span_skip(struct span *span, uint64_t bytes)
+{
+	span->offset += bytes;
+	while (span->n && span->offset >= span->iov->iov_len) {
+		span->offset -= span->iov->iov_len;
+		span->iov++;
+		span->n--;
+	}
+}
+
+/* The part of @span that is @bytes long, as a list of its own. */
+static size_t
+span_slice(const struct span *span, uint64_t bytes, struct iovec *out)
+{
+	uint64_t offset = span->offset;
+	size_t n = 0;
+
+	for (unsigned int i = 0; i < span->n && bytes; i++) {
+		uint64_t take = SN_MIN(span->iov[i].iov_len - offset, bytes);
+
+		out[n++] = (struct iovec){.iov_base = (uint8_t *)span->iov[i].iov_base + offset,
+					  .iov_len = take};
+		bytes -= take;
+		offset = 0;
+	}
+	return n;
+}
+
+static void
+move_mapped(const struct span *local, uint8_t *remote, uint64_t bytes, bool is_read)
+{
+	struct iovec piece[SN_MAX_SGE];
+	size_t n = span_slice(local, bytes, piece);
+
+	for (size_t i = 0; i < n; i++) {
+		if (is_read)
+			sn_copy(piece[i].iov_base, remote, piece[i].iov_len);
+		else
+			sn_copy(remote, piece[i].iov_base, piece[i].iov_len);
+		remote += piece[i].iov_len;
+	}
+}
+
+static int
+move_by_kernel(const struct span *local, uint64_t owner, uint64_t addr, uint64_t bytes,
+	       bool is_read)
+{
+	struct iovec piece[SN_MAX_SGE];
+	size_t n = span_slice(local, bytes, piece);
+
+	return is_read ? sn_peer_read(owner, addr, piece, n, bytes)
+		       : sn_peer_write(owner, addr, piece, n, bytes);
+}
+
+/* Move the next piece between @local and @mr. 0 or -errno. */
+static int
+move(struct sn_shm_mr *mr, uint64_t addr, struct span *local, uint64_t bytes, bool is_read)
+{
+	while (bytes) {
+		uint64_t run;
+		uint8_t *here = sn_peer_map(mr, addr, bytes, &run);
+
+		if (here) {
+			move_mapped(local, here, run, is_read);
+		} else {
+			int err = move_by_kernel(local, atomic_load(&mr->owner), addr, bytes,
+						 is_read);
+			if (err)
+				return err;
+			run = bytes;
+		}
+		span_skip(local, run);
+		addr += run;
+		bytes -= run;
+	}
+	return 0;
+}
+
+/* ---- direct requests ---- */
+
+static enum sn_fate
+fate_of_error(int err, uint64_t owner)
+{
+	if (err == -ESRCH) {
+		sn_instance_check_member(sn_nic.instance.shm, SN_ID_SLOT(owner));
+		return SN_LOST;
+	}
+	return SN_NAK_REMOTE;
+}
+
+static void
+count_at_peer(const struct sn_shm_qp *to, const struct sn_request *r, bool is_read)
+{
+	sn_nic_count(to->device, is_read ? SN_CNT_XMIT_BYTES : SN_CNT_RCV_BYTES, r->len);
+	sn_nic_count(to->device, is_read ? SN_CNT_XMIT_PACKETS : SN_CNT_RCV_PACKETS, r->n_psn);
+	sn_nic_count(to->device, is_read ? SN_CNT_RX_READS : SN_CNT_RX_WRITES, 1);
+}
+
+static enum sn_fate
+execute_piece(struct sn_qp *qp, struct sn_request *r, struct sn_shm_qp *to, uint64_t *owner)
+{
+	bool is_read = r->opcode == MLX5_OPCODE_RDMA_READ;
+	uint64_t bytes = SN_MIN(r->len - r->done_bytes, PIECE_BYTES);
+	struct span local = {.iov = r->sge, .n = r->n_sge};
+	enum sn_fate fate = check_qp(qp, r, to);
+
+	if (fate != SN_DONE) {
+		*owner = to ? atomic_load(&to->owner) : 0;
+		return fate;
+	}
+	*owner = atomic_load_explicit(&to->owner, memory_order_relaxed);
+	if (r->len) { /* an empty request does not look at its key */
+		struct sn_shm_mr *mr = check_region(r, to, &fate);
+
+		if (!mr)
+			return fate;
+		span_skip(&local, r->done_bytes);
+		int err = move(mr, r->raddr + r->done_bytes - mr->iova + mr->start, &local, bytes,
+			       is_read);
+		if (err)
+			return fate_of_error(err, *owner);
+		r->done_bytes += bytes;
+	}
+	if (r->done_bytes == r->len) {
+		count_at_peer(to, r, is_read);
+		/* With an immediate, the responder takes the last step. */
+		if (r->opcode != MLX5_OPCODE_RDMA_WRITE_IMM)
+			atomic_store_explicit(&to->rx_psn, sn_psn_add(qp->tx_psn, r->n_psn),
+					      memory_order_release);
+	}
+	return SN_DONE;
+}
+
+static enum sn_fate
+local_execute(struct sn_qp *qp, struct sn_request *r)
+{
+	uint64_t owner = 0;
+	enum sn_fate fate;
+
+	sn_grace_enter(sn_nic.port);
+	fate = execute_piece(qp, r, find_peer(qp), &owner);
+	sn_grace_leave(sn_nic.port);
+	if (fate > SN_RNR && qp->type == IB_UVERBS_QPT_RC)
+		report_fault(qp, r, owner, fate);
+	return fate;
+}
+
+static enum sn_fate
+atomic_inside(struct sn_qp *qp, struct sn_request *r, struct sn_shm_qp *to, uint64_t *old_value)
+{
+	enum sn_fate fate = check_qp(qp, r, to);
+	struct sn_shm_mr *mr;
+	_Atomic uint64_t *at;
+	uint64_t run, value = r->operand[1];
+
+	if (fate != SN_DONE)
+		return fate;
+	if (r->raddr & 7)
+		return SN_NAK_INVALID;
+	mr = check_region(r, to, &fate);
+	if (!mr)
+		return fate;
+	at = sn_peer_map(mr, r->raddr - mr->iova + mr->start, sizeof(*at), &run);
+	if (!at || run < sizeof(*at) || (uintptr_t)at & 7)
+		return SN_AGAIN;
+	if (r->opcode == MLX5_OPCODE_ATOMIC_FA)
+		value = atomic_fetch_add(at, r->operand[0]);
+	else
+		atomic_compare_exchange_strong(at, &value, r->operand[0]);
+	*old_value = value;
+	sn_nic_count(to->device, SN_CNT_RX_ATOMICS, 1);
+	atomic_store_explicit(&to->rx_psn, sn_psn_add(qp->tx_psn, r->n_psn), memory_order_release);
+	return SN_DONE;
+}
+
+static enum sn_fate
+local_atomic(struct sn_qp *qp, struct sn_request *r, uint64_t *old_value)
+{
+	struct sn_shm_qp *to;
+	enum sn_fate fate;
+	uint64_t owner;
+
+	sn_grace_enter(sn_nic.port);
+	to = find_peer(qp);
+	owner = to ? atomic_load(&to->owner) : 0;
+	fate = atomic_inside(qp, r, to, old_value);
+	sn_grace_leave(sn_nic.port);
+	if (fate > SN_RNR)
+		report_fault(qp, r, owner, fate);
+	return fate;
+}
+
+/* ---- packets ---- */
+
+static enum sn_fate
+local_post(struct sn_qp *qp, struct sn_packet *packet)
+{
+	struct sn_shm_qp *to;
+	uint64_t owner;
+
+	sn_grace_enter(sn_nic.port);
+	to = find_peer(qp);
+	owner = to ? atomic_load(&to->owner) : 0;
+	sn_grace_leave(sn_nic.port);
+	if (!owner)
+		return SN_LOST;
+	qp->peer = owner;
+	packet->src = sn_nic.instance.id;
+	packet->dst = owner;
+	return sn_ring_push(sn_nic.instance.shm, packet->src, owner, packet) ? SN_DONE : SN_AGAIN;
+}
+
+static void
+local_answer(uint64_t to, struct sn_packet *packet)
+{
+	struct pending *pending;
+
+	packet->src = sn_nic.instance.id;
+	packet->dst = to;
+	if (TAILQ_EMPTY(&backlog) && sn_ring_push(sn_nic.instance.shm, packet->src, to, packet))
+		return;
+	pending = malloc(sizeof(*pending));
+	if (!pending)
+		return;
+	memcpy(&pending->packet, packet, offsetof(struct sn_packet, sge));
+	TAILQ_INSERT_TAIL(&backlog, pending, link);
+}
+
+static void
+send_backlog(void)
+{
+	struct sn_shm *shm = sn_nic.instance.shm;
+	struct pending *pending;
+
+	while ((pending = TAILQ_FIRST(&backlog))) {
+		uint64_t to = pending->packet.dst;
+
+		if (sn_member_lives(shm, to) &&
+		    !sn_ring_push(shm, sn_nic.instance.id, to, &pending->packet))
+			return;
+		TAILQ_REMOVE(&backlog, pending, link);
+		free(pending);
+	}
+}
+
+/* One piece of the sender's memory to the receive's span. Inside the epoch. */
+static int
+fetch_piece(const struct sn_packet *request, const struct sn_packet_sge *sge, struct span *to)
+{
+	struct sn_shm_mr *mr = sn_mr_find(sge->key);
+
+	if (mr && atomic_load(&mr->owner) == request->src)
+		return move(mr, sge->addr, to, sge->len, true);
+	/* Deregistered since: a copy of whatever is there now. The sender broke its own rules. */
+	int err = move_by_kernel(to, request->src, sge->addr, sge->len, true);
+	span_skip(to, sge->len);
+	return err;
+}
+
+static int
+local_fetch(const struct sn_packet *request, const struct iovec *to, unsigned int n_to)
+{
+	struct span span = {.iov = to, .n = n_to};
+	int err = 0;
+
+	if (request->is_inline) {
+		const uint8_t *from = request->payload;
+
+		for (unsigned int i = 0; i < n_to; i++) {
+			sn_copy(to[i].iov_base, from, to[i].iov_len);
+			from += to[i].iov_len;
+		}
+		return 0;
+	}
+	for (unsigned int i = 0; i < request->n_sge && !err; i++) {
+		sn_grace_enter(sn_nic.port);
+		err = fetch_piece(request, &request->sge[i], &span);
+		sn_grace_leave(sn_nic.port);
+	}
+	return err;
+}
+
+static unsigned int
+local_poll(unsigned int budget)
+{
+	struct sn_instance *inst = &sn_nic.instance;
+	const struct sn_packet *packet;
+	unsigned int n = 0;
+
+	send_backlog();
+	while (n < budget && (packet = sn_ring_peek(inst->shm, inst->slot))) {
+		if (packet->dst == inst->id) {
+			if (packet->type == SN_PKT_REQUEST)
+				sn_responder_request(packet);
+			else if (packet->type == SN_PKT_REPLY)
+				sn_requester_reply(packet);
+			else
+				sn_responder_fault(packet);
+		}
+		sn_ring_pop(inst->shm, inst->slot);
+		n++;
+	}
+	return n;
+}
+
+const struct sn_wire sn_wire_local = {
+	.name = "local",
+	.connect = local_connect,
+	.execute = local_execute,
+	.atomic = local_atomic,
+	.post = local_post,
+	.answer = local_answer,
+	.fetch = local_fetch,
+	.poll = local_poll,
+};

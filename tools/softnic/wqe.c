@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A send WQE is a run of 16-byte segments in a ring of 64-byte basic blocks; it may wrap.
+ *
+ *	ctrl | [remote address | [atomic]] | data or inline ...
+ */
+#include <endian.h>
+#include <infiniband/mlx5dv.h>
+#include <infiniband/verbs.h>
+
+#include "mr.h"
+#include "qp.h"
+
+#define SEGMENTS_PER_BLOCK 4
+
+struct cursor {
+	const struct sn_qp *qp;
+	uint32_t at;  /* segment; free-running */
+	uint32_t end; /* first segment after the WQE */
+};
+
+static void *
+segment(const struct sn_qp *qp, uint32_t at)
+{
+	return qp->sq + (uint64_t)(at & (qp->sq_blocks * SEGMENTS_PER_BLOCK - 1)) * 16;
+}
+
+static bool
+has_remote_address(uint8_t opcode)
+{
+	return opcode == MLX5_OPCODE_RDMA_WRITE || opcode == MLX5_OPCODE_RDMA_WRITE_IMM ||
+	       opcode == MLX5_OPCODE_RDMA_READ;
+}
+
+static bool
+is_atomic(uint8_t opcode)
+{
+	return opcode == MLX5_OPCODE_ATOMIC_CS || opcode == MLX5_OPCODE_ATOMIC_FA;
+}
+
+static bool
+is_supported(const struct sn_qp *qp, uint8_t opcode)
+{
+	switch (opcode) {
+	case MLX5_OPCODE_NOP:
+	case MLX5_OPCODE_RDMA_WRITE:
+	case MLX5_OPCODE_RDMA_WRITE_IMM:
+	case MLX5_OPCODE_SEND:
+	case MLX5_OPCODE_SEND_IMM:
+		return true;
+	case MLX5_OPCODE_RDMA_READ:
+	case MLX5_OPCODE_ATOMIC_CS:
+	case MLX5_OPCODE_ATOMIC_FA:
+		return qp->type == IB_UVERBS_QPT_RC;
+	default:
+		return false;
+	}
+}
+
+static uint8_t
+add_piece(struct sn_request *r, void *addr, uint64_t len, uint32_t lkey)
+{
+	if (r->n_sge == SN_MAX_SGE)
+		return MLX5_CQE_SYNDROME_LOCAL_QP_OP_ERR;
+	r->sge[r->n_sge] = (struct iovec){.iov_base = addr, .iov_len = len};
+	r->lkey[r->n_sge++] = lkey;
+	r->len += len;
+	return 0;
+}
+
+/* Inline data stays in the ring: its block is not reused before we complete it. */
+static uint8_t
+decode_inline(struct cursor *c, struct sn_request *r, uint32_t bytes)
+{
+	uint8_t *from = (uint8_t *)segment(c->qp, c->at) + sizeof(struct mlx5_wqe_inl_data_seg);
+	uint8_t *ring_end = c->qp->sq + (uint64_t)c->qp->sq_blocks * MLX5_SEND_WQE_BB;
+	uint32_t n_segments = (bytes + (uint32_t)sizeof(struct mlx5_wqe_inl_data_seg) + 15) / 16;
+	uint64_t first = SN_MIN(bytes, (uint64_t)(ring_end - from));
+	uint8_t err;
+
+	if (n_segments > c->end - c->at)
+		return MLX5_CQE_SYNDROME_LOCAL_LENGTH_ERR;
+	c->at += n_segments;
+	r->is_inline = true;
+	err = first ? add_piece(r, from, first, 0) : 0;
+	if (!err && bytes > first)
+		err = add_piece(r, c->qp->sq, bytes - first, 0);
+	return err;
+}
+
+static uint8_t
+decode_data(struct cursor *c, struct sn_request *r, uint32_t need_access)
+{
+	while (c->at != c->end) {
+		const struct mlx5_wqe_data_seg *seg = segment(c->qp, c->at);
+		uint32_t bytes = be32toh(seg->byte_count), lkey = be32toh(seg->lkey);
+		uint64_t addr = be64toh(seg->addr);
+		uint8_t err;
+		void *here;
+
+		if (bytes & MLX5_INLINE_SEG) {
+			err = decode_inline(c, r, bytes & ~MLX5_INLINE_SEG);
+			if (err)
+				return err;
+			continue;
+		}
+		c->at++;
+		if (bytes == 0)
+			continue;
+		here = sn_mr_local(lkey, addr, bytes, need_access, c->qp->pd);
+		if (!here) {
+			SN_LOG("qp %#x wqe %u: lkey %#x does not give %#llx+%u", c->qp->qpn,
+			       r->index, lkey, (unsigned long long)addr, bytes);
+			return MLX5_CQE_SYNDROME_LOCAL_PROT_ERR;
+		}
+		err = add_piece(r, here, bytes, lkey);
+		if (err)
+			return err;
+	}
+	return r->len > SN_MAX_MSG_BYTES ? MLX5_CQE_SYNDROME_LOCAL_LENGTH_ERR : 0;
+}
+
+static uint8_t
+decode_segments(struct cursor *c, struct sn_request *r)
+{
+	uint32_t need_access = 0;
+
+	if (has_remote_address(r->opcode) || is_atomic(r->opcode)) {
+		const struct mlx5_wqe_raddr_seg *seg = segment(c->qp, c->at++);
+
+		r->raddr = be64toh(seg->raddr);
+		r->rkey = be32toh(seg->rkey);
+	}
+	if (is_atomic(r->opcode)) {
+		const struct mlx5_wqe_atomic_seg *seg = segment(c->qp, c->at++);
+
+		r->operand[0] = be64toh(seg->swap_add);
+		r->operand[1] = be64toh(seg->compare);
+	}
+	if ((int32_t)(c->end - c->at) < 0)
+		return MLX5_CQE_SYNDROME_LOCAL_QP_OP_ERR;
+	if (r->opcode == MLX5_OPCODE_RDMA_READ || is_atomic(r->opcode))
+		need_access = IBV_ACCESS_LOCAL_WRITE;
+	return decode_data(c, r, need_access);
+}
+
+void
+sn_wqe_decode(const struct sn_qp *qp, uint16_t index, uint16_t n_announced, struct sn_request *r)
+{
+	uint32_t first = (uint32_t)index * SEGMENTS_PER_BLOCK;
+	const struct mlx5_wqe_ctrl_seg *ctrl = segment(qp, first);
+	uint32_t word = be32toh(ctrl->opmod_idx_opcode), qpn_ds = be32toh(ctrl->qpn_ds);
+	uint32_t n_segments = qpn_ds & 0x3f;
+	struct cursor cursor = {.qp = qp, .at = first + 1, .end = first + n_segments};
+
+	r->opcode = (uint8_t)word;
+	r->syndrome = 0;
+	r->index = index;
+	r->n_blocks = (uint16_t)((n_segments + SEGMENTS_PER_BLOCK - 1) / SEGMENTS_PER_BLOCK);
+	r->signaled = qp->signal_all || (ctrl->fm_ce_se & MLX5_WQE_CTRL_CQ_UPDATE);
+	r->solicited = ctrl->fm_ce_se & MLX5_WQE_CTRL_SOLICITED;
+	r->imm_be = ctrl->imm;
+	r->is_inline = false;
+	r->len = 0;
+	r->n_sge = 0;
+	r->rkey = 0;
+	r->raddr = 0;
+	r->done_bytes = 0;
+	/* The NIC checks what it reads: a wrong index or QPN means the program's ring is broken. */
+	if ((uint16_t)(word >> 8) != index || qpn_ds >> 8 != qp->qpn || n_segments == 0 ||
+	    r->n_blocks > n_announced || !is_supported(qp, r->opcode)) {
+		SN_LOG("qp %#x wqe %u: bad control segment: opcode %#x index %u qpn %#x segments "
+		       "%u "
+		       "of %u blocks announced",
+		       qp->qpn, index, r->opcode, (uint16_t)(word >> 8), qpn_ds >> 8, n_segments,
+		       n_announced);
+		r->n_blocks = r->n_blocks ? SN_MIN(r->n_blocks, n_announced) : 1;
+		r->syndrome = MLX5_CQE_SYNDROME_LOCAL_QP_OP_ERR;
+		return;
+	}
+	if (r->opcode != MLX5_OPCODE_NOP)
+		r->syndrome = decode_segments(&cursor, r);
+	r->n_psn = r->opcode == MLX5_OPCODE_NOP ? 0 : sn_psn_count(r->len, qp->mtu_bytes);
+}
+
+uint16_t
+sn_wqe_size(const struct sn_qp *qp, uint16_t index, uint8_t *opcode)
+{
+	const struct mlx5_wqe_ctrl_seg *ctrl = segment(qp, (uint32_t)index * SEGMENTS_PER_BLOCK);
+	uint32_t n_segments = be32toh(ctrl->qpn_ds) & 0x3f;
+
+	*opcode = (uint8_t)be32toh(ctrl->opmod_idx_opcode);
+	return n_segments ? (uint16_t)((n_segments + SEGMENTS_PER_BLOCK - 1) / SEGMENTS_PER_BLOCK)
+			  : 1;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Decoding of send work queue entries. */
+#ifndef SN_WQE_H
+#define SN_WQE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#define SN_MAX_SGE	 32
+#define SN_MAX_MSG_BYTES (1ull << 30)
+
+struct sn_qp;
+
+/* A WQE with its addresses checked and resolved to our own memory. */
+struct sn_request {
+	uint8_t opcode;	  /* MLX5_OPCODE_* */
+	uint8_t syndrome; /* not 0: refused by a local check, with this */
+	bool signaled;
+	bool solicited;
+	bool is_inline;
+	uint16_t index; /* of its first basic block; what the CQE reports */
+	uint16_t n_blocks;
+	uint32_t imm_be;
+	uint32_t rkey;
+	uint32_t n_psn;
+	uint64_t raddr;
+	uint64_t operand[2]; /* swap or add, compare */
+	uint64_t len;
+	uint64_t done_bytes;
+	unsigned int n_sge;
+	struct iovec sge[SN_MAX_SGE];
+	uint32_t lkey[SN_MAX_SGE];
+};
+
+/* Decode the entry at block @index of the send queue, of which @n_announced blocks are valid. */
+void sn_wqe_decode(const struct sn_qp *qp, uint16_t index, uint16_t n_announced,
+		   struct sn_request *request);
+
+/* For flushing: index and size only. Returns how many blocks it takes, at least 1. */
+uint16_t sn_wqe_size(const struct sn_qp *qp, uint16_t index, uint8_t *opcode);
+
+#endif
