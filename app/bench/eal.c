@@ -76,17 +76,48 @@ check_number(int option, const char *value)
 	return -EINVAL;
 }
 
+/* [TYPE:]LEVEL or [TYPE,]LEVEL; of a bad level EAL complains and goes on. */
+static int
+check_log_level(const char *value)
+{
+	static const char *const names[] = {"emergency", "alert",  "critical", "error",
+					    "warning",	 "notice", "info",     "debug"};
+	const char *level = value + strlen(value);
+	uint64_t number;
+
+	while (level > value && level[-1] != ':' && level[-1] != ',')
+		level--;
+	if (bench_number_parse(level, 1, 8, &number) == 0 || strcmp(level, "help") == 0)
+		return 0;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(level, names[i]) == 0)
+			return 0;
+	bench_message("EAL's --log-level %s: the level is 1 to 8, or emergency to debug", value);
+	return -EINVAL;
+}
+
+/* getopt reorders what it reads, and EAL writes to its argv. NULL: no memory, said. */
+static char **
+copy_arguments(int argc, char **argv)
+{
+	char **copy = calloc((size_t)argc + 1, sizeof(*copy));
+
+	if (copy == NULL)
+		bench_message("out of memory");
+	else
+		memcpy(copy, argv, (size_t)argc * sizeof(*copy));
+	return copy;
+}
+
 int
 bench_eal_check(int argc, char **argv)
 {
-	/* getopt reorders what it reads; EAL shall see the original */
-	char **args = calloc((size_t)argc + 1, sizeof(*args));
+	char **args = copy_arguments(argc, argv);
 	int err = 0;
 	int option, index;
 
 	if (args == NULL)
 		return -ENOMEM;
-	memcpy(args, argv, (size_t)argc * sizeof(*args));
 	optind = 0;
 	while (err == 0 &&
 	       (option = getopt_long(argc, args, short_options, long_options, &index)) != -1) {
@@ -94,6 +125,8 @@ bench_eal_check(int argc, char **argv)
 			err = -EINVAL;
 		else if (option == 'm' || option == 'n' || option == 'r')
 			err = check_number(option, optarg);
+		else if (option == 0 && strcmp(long_options[index].name, "log-level") == 0)
+			err = check_log_level(optarg);
 		else if (option == 0 && strcmp(long_options[index].name, "proc-type") == 0 &&
 			 strcmp(optarg, "primary") != 0) {
 			bench_message("EAL's --proc-type %s: kvrail is a primary process", optarg);
@@ -171,50 +204,56 @@ bench_eal_check_hugepages(int argc, char **argv, uint64_t bytes)
 	return -ENOMEM;
 }
 
-/* The line of EAL's log that names the cause: the first one. */
+/* What EAL printed: the cause is the first line; 60 lines of usage may follow it. */
 static void
-explain(char *log, int err)
+explain(FILE *output, int err)
 {
-	char *end = strchr(log, '\n');
+	char line[512];
 
-	if (end != NULL)
-		*end = '\0';
-	if (*log == '\0')
-		bench_message("EAL does not start: %s", strerror(err));
-	else
-		bench_message("%s", log);
+	if (fgets(line, sizeof(line), output) == NULL)
+		snprintf(line, sizeof(line), "%s", strerror(err));
+	line[strcspn(line, "\n")] = '\0';
+	bench_message("EAL does not start: %s", strncmp(line, "EAL: ", 5) == 0 ? line + 5 : line);
+}
+
+static void
+pass_on(FILE *output)
+{
+	char line[512];
+
+	while (fgets(line, sizeof(line), output) != NULL)
+		fputs(line, stderr);
 }
 
 int
 bench_eal_init(int argc, char **argv)
 {
-	char *log = NULL;
-	size_t log_bytes;
-	FILE *stream = open_memstream(&log, &log_bytes);
-	int saved = dup(STDOUT_FILENO);
-	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	char **args = copy_arguments(argc, argv);
+	FILE *output = tmpfile();
+	int saved_out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	int saved_err = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 	int n;
 
-	if (stream == NULL || saved < 0 || null < 0) {
+	if (args == NULL || output == NULL || saved_out < 0 || saved_err < 0) {
 		bench_message("EAL does not start: %s", strerror(errno));
 		return -EINVAL;
 	}
-	/* On bad arguments EAL prints its usage, 60 lines, to standard output. */
 	fflush(stdout);
-	dup2(null, STDOUT_FILENO);
-	rte_log_set_level_pattern("lib.*", RTE_LOG_WARNING);
-	rte_openlog_stream(stream);
-	n = rte_eal_init(argc, argv);
-	rte_openlog_stream(NULL);
+	dup2(fileno(output), STDOUT_FILENO);
+	dup2(fileno(output), STDERR_FILENO);
+	rte_log_set_level_pattern("lib.eal", RTE_LOG_WARNING);
+	n = rte_eal_init(argc, args);
 	fflush(stdout);
-	dup2(saved, STDOUT_FILENO);
-	close(saved);
-	close(null);
-	fclose(stream);
+	dup2(saved_out, STDOUT_FILENO);
+	dup2(saved_err, STDERR_FILENO);
+	close(saved_out);
+	close(saved_err);
+	rewind(output);
 	if (n < 0)
-		explain(log, rte_errno);
+		explain(output, rte_errno);
 	else
-		fputs(log, stderr);
-	free(log);
+		pass_on(output);
+	fclose(output);
+	free(args);
 	return n < 0 ? -EINVAL : 0;
 }

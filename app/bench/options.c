@@ -102,7 +102,9 @@ bench_options_help(void)
 	puts("usage: kvrail-bench [EAL options] -- --mode target|initiator [options]\n"
 	     "\n"
 	     "EAL options choose cores and devices: -l 0,1 (first: control, others: pollers),\n"
-	     "-a BDF, --in-memory. Options are spelled with - or _; sizes take K, M, G.\n"
+	     "-a BDF, --in-memory. Client threads share the first lcore's CPUs; --lcores\n"
+	     "'0@(0,2-5),1@1' gives it several. Options after -- are spelled with - or _;\n"
+	     "sizes take K, M, G.\n"
 	     "\n"
 	     "target\n"
 	     "  --listen HOST:PORT       where initiators connect (127.0.0.1:0); also\n"
@@ -205,7 +207,8 @@ static int
 parse_seconds(const char *option, const char *value, uint64_t min_ns, uint64_t *ns)
 {
 	if (bench_seconds_parse(value, ns) != 0 || *ns < min_ns) {
-		bench_message("--%s %s: not a number of seconds", option, value);
+		bench_message("--%s %s: not a number of seconds%s", option, value,
+			      min_ns > 0 ? " above 0" : "");
 		return -EINVAL;
 	}
 	return 0;
