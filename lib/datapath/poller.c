@@ -97,20 +97,42 @@ part_expire(struct kvr_poller *poller, struct kvr_part *part)
 	kvr_part_fail(poller, part, -ETIMEDOUT, 0, 0, NULL);
 }
 
-/* Parts that cannot go on: late, or without a lane. */
+/* The lane that went out of use under writes that now no proof can follow; NULL: none did. */
+static const struct kvr_lane *
+lane_unprovable(const struct kvr_part *part, const struct kvr_lane_set *set)
+{
+	uint32_t i;
+
+	if (part->batch->level != KVR_LEVEL_VISIBLE)
+		return NULL;
+	for (i = 0; part->n_unproven != 0 && i < part->n_lanes; i++)
+		if (part->lanes[i].unproven && set->lanes[i]->state != KVR_LANE_ACTIVE)
+			return set->lanes[i];
+	return NULL;
+}
+
+/* Parts that cannot go on: late, without a lane, or never to be proven. */
 static void
 tick_parts(struct kvr_poller *poller, uint64_t now_tsc)
 {
+	const struct kvr_lane_set *set;
+	const struct kvr_lane *lane;
 	struct kvr_part *part, *next;
 
 	for (part = TAILQ_FIRST(&poller->live); part != NULL; part = next) {
 		next = TAILQ_NEXT(part, live_link);
-		if (part->status != 0)
-			continue;
-		if (now_tsc >= part->batch->deadline_tsc)
+		set = &part->segment->peer->lanes[poller->idx];
+		/* One that has failed too: it may have slices on a lane that never ends them. */
+		if (now_tsc >= part->batch->deadline_tsc) {
 			part_expire(poller, part);
-		else if (part->runnable && !lane_usable(&part->segment->peer->lanes[poller->idx]))
-			kvr_part_fail(poller, part, -ECONNRESET, 0, 0, NULL);
+		} else if (part->runnable) {
+			lane = lane_unprovable(part, set);
+			if (lane != NULL)
+				kvr_part_fail(poller, part, lane->status, lane->syndrome,
+					      lane->vendor_syndrome, lane->device);
+			else if (!lane_usable(set))
+				kvr_part_fail(poller, part, -ECONNRESET, 0, 0, NULL);
+		}
 	}
 }
 

@@ -152,7 +152,8 @@ lane_fill(struct kvr_poller *poller, struct kvr_part *part, struct kvr_lane *lan
 
 /* Behind the last write of each lane, a READ of the last byte written, through the segment's
  * strictly ordered MR and on the same QP: once it returns, the writes before it are visible at the
- * peer (docs/ordering.md). Returns how many were placed; lanes without room keep theirs. */
+ * peer (docs/ordering.md). Returns how many were placed; lanes without room keep theirs, and the
+ * tick ends a part whose lane is gone. */
 static uint32_t
 proofs_place(struct kvr_poller *poller, struct kvr_part *part, const struct kvr_lane_set *set)
 {
@@ -164,7 +165,7 @@ proofs_place(struct kvr_poller *poller, struct kvr_part *part, const struct kvr_
 		struct kvr_part_lane *on = &part->lanes[i];
 		struct kvr_slice *slice;
 
-		if (!on->unproven || kvr_sq_room(lane->sq) == 0)
+		if (!on->unproven || lane->state != KVR_LANE_ACTIVE || kvr_sq_room(lane->sq) == 0)
 			continue;
 		slice = &lane->sq->slices[lane->sq->pi & lane->sq->mask];
 		slice->part = part;
