@@ -249,7 +249,7 @@ mutated_hello_is_refused_or_sound(void)
 
 		random_hello(&hello);
 		message = kvr_hello_build(&hello);
-		for (k = harness_between(1, 4); k > 0; k--)
+		for (k = (uint32_t)harness_between(1, 4); k > 0; k--)
 			mutate(message);
 		kvr_message_type(message);
 		if (kvr_hello_parse(message, &hello, &error) == 0) {
