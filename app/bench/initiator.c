@@ -76,16 +76,15 @@ verify_write(struct bench_worker *worker, const struct bench_verify_range *range
 		bench_pattern_fill(transfers[i].local, range->block_bytes,
 				   range->first + i * range->stride, range->round);
 	err = bench_worker_transfer(worker, transfers, (uint32_t)range->n_blocks);
-	return err != 0 ? err : bench_verify_check(worker->run->node, range);
+	return err != 0 ? err : bench_verify_check(worker, range);
 }
 
 static int
 verify_read(struct bench_worker *worker, const struct bench_verify_range *range,
 	    const struct kvr_transfer *transfers)
 {
-	struct bench_node *node = worker->run->node;
 	struct bench_mismatch mismatch;
-	int err = bench_verify_fill(node, range);
+	int err = bench_verify_fill(worker, range);
 
 	if (err != 0)
 		return err;
@@ -97,7 +96,7 @@ verify_read(struct bench_worker *worker, const struct bench_verify_range *range,
 					  range->first + i * range->stride, range->round,
 					  &mismatch);
 		if (err != 0)
-			bench_verify_mismatch(node, &mismatch, range->round);
+			bench_verify_mismatch(worker, &mismatch, range->round);
 	}
 	return err;
 }

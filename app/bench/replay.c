@@ -145,7 +145,7 @@ check_staging(const struct player *player, const struct flight *flight)
 						&mismatch) == 0)
 				continue;
 			mismatch.offset_bytes += layer * replay->piece_bytes;
-			bench_verify_mismatch(player->worker->run->node, &mismatch, layer);
+			bench_verify_mismatch(player->worker, &mismatch, layer);
 			return -EBADMSG;
 		}
 	}

@@ -50,8 +50,9 @@ mismatch_unpack(json_t *json, struct bench_mismatch *mismatch)
 
 /* Sends {"verify": arguments}; takes the reference. *answer is the caller's. */
 static int
-call(struct bench_node *node, json_t *arguments, json_t **answer)
+call(struct bench_worker *worker, json_t *arguments, json_t **answer)
 {
+	const struct bench_node *node = worker->run->node;
 	json_t *request = json_pack("{s:o}", "verify", arguments);
 	char *text = request != NULL ? json_dumps(request, JSON_COMPACT) : NULL;
 	char *reply = NULL;
@@ -62,25 +63,27 @@ call(struct bench_node *node, json_t *arguments, json_t **answer)
 		err = kvr_segment_call(node->segment, text, node->options->timeout_ms, &reply);
 	free(text);
 	if (err != 0) {
-		bench_message("asking %s to verify: %s", node->options->segment_id, strerror(-err));
+		if (bench_run_fail(worker->run, err))
+			bench_message("asking %s to verify: %s", node->options->segment_id,
+				      strerror(-err));
 		return err;
 	}
 	*answer = json_loads(reply, 0, NULL);
 	free(reply);
-	if (*answer == NULL) {
+	if (*answer != NULL)
+		return 0;
+	if (bench_run_fail(worker->run, -EPROTO))
 		bench_message("%s answers a verification with no JSON", node->options->segment_id);
-		return -EPROTO;
-	}
-	return 0;
+	return -EPROTO;
 }
 
 /* One call: {} when all is well, {"mismatch": ...} when a byte was wrong. */
 static int
-call_range(struct bench_node *node, const char *action, const struct bench_verify_range *range)
+call_range(struct bench_worker *worker, const char *action, const struct bench_verify_range *range)
 {
 	json_t *answer, *json;
 	struct bench_mismatch mismatch;
-	int err = call(node,
+	int err = call(worker,
 		       json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "action", action, "round",
 				 (json_int_t)range->round, "first", (json_int_t)range->first,
 				 "stride", (json_int_t)range->stride, "n_blocks",
@@ -96,6 +99,7 @@ call_range(struct bench_node *node, const char *action, const struct bench_verif
 		if (err == 0) {
 			bench_verify_report(&mismatch, range->round);
 			err = -EBADMSG;
+			bench_run_fail(worker->run, err);
 		}
 	}
 	json_decref(answer);
@@ -103,7 +107,8 @@ call_range(struct bench_node *node, const char *action, const struct bench_verif
 }
 
 static int
-call_in_pieces(struct bench_node *node, const char *action, const struct bench_verify_range *range)
+call_in_pieces(struct bench_worker *worker, const char *action,
+	       const struct bench_verify_range *range)
 {
 	struct bench_verify_range piece = *range;
 	uint64_t left = range->n_blocks;
@@ -112,32 +117,33 @@ call_in_pieces(struct bench_node *node, const char *action, const struct bench_v
 
 	for (; err == 0 && left > 0; left -= piece.n_blocks) {
 		piece.n_blocks = max == 0 ? 1 : max < left ? max : left;
-		err = call_range(node, action, &piece);
+		err = call_range(worker, action, &piece);
 		piece.first += piece.n_blocks * piece.stride;
 	}
 	return err;
 }
 
 int
-bench_verify_fill(struct bench_node *node, const struct bench_verify_range *range)
+bench_verify_fill(struct bench_worker *worker, const struct bench_verify_range *range)
 {
-	return call_in_pieces(node, "fill", range);
+	return call_in_pieces(worker, "fill", range);
 }
 
 int
-bench_verify_check(struct bench_node *node, const struct bench_verify_range *range)
+bench_verify_check(struct bench_worker *worker, const struct bench_verify_range *range)
 {
-	return call_in_pieces(node, "check", range);
+	return call_in_pieces(worker, "check", range);
 }
 
 void
-bench_verify_mismatch(struct bench_node *node, const struct bench_mismatch *mismatch,
+bench_verify_mismatch(struct bench_worker *worker, const struct bench_mismatch *mismatch,
 		      uint64_t round)
 {
 	json_t *answer;
 
+	bench_run_fail(worker->run, -EBADMSG);
 	bench_verify_report(mismatch, round);
-	if (call(node,
+	if (call(worker,
 		 json_pack("{s:s, s:I, s:o}", "action", "mismatch", "round", (json_int_t)round,
 			   "mismatch", mismatch_pack(mismatch)),
 		 &answer) == 0)

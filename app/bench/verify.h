@@ -11,6 +11,7 @@
 
 #include "node.h"
 #include "pattern.h"
+#include "worker.h"
 
 /* Blocks first, first + stride, ... of one round. */
 struct bench_verify_range {
@@ -27,11 +28,11 @@ void bench_verify_report(const struct bench_mismatch *mismatch, uint64_t round);
 /* ---- initiator: 0, or -errno with one line said; -EBADMSG: a byte was wrong ---- */
 
 /* The target writes the round's pattern into its blocks. */
-int bench_verify_fill(struct bench_node *node, const struct bench_verify_range *range);
+int bench_verify_fill(struct bench_worker *worker, const struct bench_verify_range *range);
 /* The target checks its blocks. */
-int bench_verify_check(struct bench_node *node, const struct bench_verify_range *range);
+int bench_verify_check(struct bench_worker *worker, const struct bench_verify_range *range);
 /* The initiator saw a wrong byte: both ends say so. */
-void bench_verify_mismatch(struct bench_node *node, const struct bench_mismatch *mismatch,
+void bench_verify_mismatch(struct bench_worker *worker, const struct bench_mismatch *mismatch,
 			   uint64_t round);
 
 /* ---- target ---- */

@@ -2,8 +2,8 @@
 #include "worker.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -58,15 +58,15 @@ bench_run_over(const struct bench_run *run)
 	       (run->duration_ns != 0 && bench_now_ns() - run->start_ns >= run->duration_ns);
 }
 
-/* The first failure stops everyone. */
-static void
-run_fail(struct bench_run *run, int err)
+bool
+bench_run_fail(struct bench_run *run, int err)
 {
 	int none = 0;
+	bool first = __atomic_compare_exchange_n(&run->status, &none, err, false, __ATOMIC_RELAXED,
+						 __ATOMIC_RELAXED);
 
-	__atomic_compare_exchange_n(&run->status, &none, err, false, __ATOMIC_RELAXED,
-				    __ATOMIC_RELAXED);
 	__atomic_store_n(&run->stop, true, __ATOMIC_RELAXED);
+	return first;
 }
 
 void
@@ -79,20 +79,28 @@ bench_worker_submit(struct bench_worker *worker, struct kvr_batch *batch)
 		bench_idle_wait(&idle);
 }
 
+/* One line of all that is known. */
+static void
+report_failure(const struct kvr_result *result)
+{
+	char device[96] = "", syndrome[64] = "";
+
+	if (result->device != NULL)
+		snprintf(device, sizeof(device), ", device %s", result->device);
+	if (result->syndrome != 0)
+		snprintf(syndrome, sizeof(syndrome), ", CQE syndrome 0x%02x, vendor 0x%02x",
+			 result->syndrome, result->vendor_syndrome);
+	bench_message("a batch failed: %s%s%s%s", strerror(-result->status), device, syndrome,
+		      result->remote_undetermined ? ", the target's memory is undetermined" : "");
+}
+
 int
 bench_worker_account(struct bench_worker *worker, const struct kvr_result *result,
 		     uint32_t n_transfers, enum kvr_op op)
 {
 	if (result->status != 0) {
-		/* one line for all: the other batches fail of the same cause */
-		if (__atomic_load_n(&worker->run->status, __ATOMIC_RELAXED) == 0)
-			bench_message("a batch failed: %s%s%s, syndrome 0x%02x, vendor 0x%02x%s",
-				      strerror(-result->status),
-				      result->device != NULL ? ", device " : "",
-				      result->device != NULL ? result->device : "",
-				      result->syndrome, result->vendor_syndrome,
-				      result->remote_undetermined ? ", remote memory undetermined"
-								  : "");
+		if (bench_run_fail(worker->run, result->status))
+			report_failure(result);
 		return result->status;
 	}
 	kvr_count(&worker->n_batches, 1);
@@ -171,13 +179,13 @@ worker_main(void *arg)
 	err = kvr_client_open(run->node->engine, &config, &worker->client);
 	if (err != 0) {
 		bench_message("opening client %u: %s", worker->idx, strerror(-err));
-		run_fail(run, err);
+		bench_run_fail(run, err);
 	}
 	gate_wait(run);
 	if (worker->client != NULL) {
 		err = run->work(worker);
 		if (err != 0)
-			run_fail(run, err);
+			bench_run_fail(run, err);
 		worker->end_ns = bench_now_ns();
 		kvr_client_close(worker->client);
 	}
@@ -220,7 +228,7 @@ run_spawn(struct bench_run *run)
 			bench_message("creating thread %u of %u: %s", i, run->n_workers,
 				      strerror(err));
 			__atomic_sub_fetch(&run->n_running, 1, __ATOMIC_RELAXED);
-			run_fail(run, -err);
+			bench_run_fail(run, -err);
 			break;
 		}
 	}

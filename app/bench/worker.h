@@ -77,6 +77,9 @@ void bench_idle_wait(struct bench_idle *idle);
 int bench_run_execute(struct bench_run *run, uint32_t n_workers);
 void bench_run_free(struct bench_run *run);
 bool bench_run_over(const struct bench_run *run);
+/* Stops every thread. true: this is the first failure, which the caller reports; those after it
+ * mostly have the same cause. */
+bool bench_run_fail(struct bench_run *run, int err);
 
 /* Hands a filled batch over. */
 void bench_worker_submit(struct bench_worker *worker, struct kvr_batch *batch);
