@@ -83,8 +83,6 @@ plan_request(const struct bench_trace *trace, uint64_t idx, struct bench_plan *p
 			pool->last_in[block] = idx + 1;
 			n_distinct++;
 		}
-		if (n_distinct > pool->n_slots)
-			break;
 		plan_step(plan, pool, block, &plan->steps[i]);
 	}
 	if (n_distinct <= pool->n_slots)
