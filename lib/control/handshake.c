@@ -12,7 +12,7 @@
 
 /* ---- fields of any JSON ---- */
 
-/* An integer of [min, max] at `key`. 0 or -EPROTO. */
+/* An integer of [min, max] at `key`; max is below 2^63, so that a negative one is beyond it. */
 static int
 get_number(const json_t *object, const char *key, uint64_t min, uint64_t max, uint64_t *value,
 	   struct kvr_error *error)
@@ -20,7 +20,7 @@ get_number(const json_t *object, const char *key, uint64_t min, uint64_t max, ui
 	const json_t *field = json_object_get(object, key);
 	json_int_t v = json_integer_value(field);
 
-	if (!json_is_integer(field) || v < 0 || (uint64_t)v < min || (uint64_t)v > max)
+	if (!json_is_integer(field) || (uint64_t)v < min || (uint64_t)v > max)
 		return kvr_fail(error, -EPROTO, "field '%s' is missing or out of range", key);
 	*value = (uint64_t)v;
 	return 0;

@@ -151,20 +151,20 @@ static uint32_t
 find(const struct kvr_pool *pool, uint32_t from, bool want_free)
 {
 	uint64_t flip = want_free ? 0 : UINT64_MAX;
-	uint64_t idx;
+	uint64_t bits;
 	size_t w;
 
 	if (from >= pool->n_blocks)
 		return pool->n_blocks;
 	w = from / WORD_BITS;
-	idx = (pool->free[w] ^ flip) & (UINT64_MAX << from % WORD_BITS);
-	while (idx == 0) {
+	bits = (pool->free[w] ^ flip) & (UINT64_MAX << from % WORD_BITS);
+	while (bits == 0) {
 		if (++w == n_words(pool))
 			return pool->n_blocks;
-		idx = pool->free[w] ^ flip;
+		bits = pool->free[w] ^ flip;
 	}
-	idx = w * WORD_BITS + (uint64_t)__builtin_ctzll(idx);
-	return idx < pool->n_blocks ? (uint32_t)idx : pool->n_blocks;
+	/* Bits beyond the last block are never free, so that this is at most n_blocks. */
+	return (uint32_t)(w * WORD_BITS) + (uint32_t)__builtin_ctzll(bits);
 }
 
 static void
@@ -394,7 +394,7 @@ out:
 }
 
 /* Does the descriptor stand for blocks that are allocated? One that was freed says 0 blocks until
- * it is handed out again. */
+ * it is handed out again, even when its blocks are another holder's by now. */
 static bool
 is_allocated(const struct kvr_pool *pool, const struct kvr_block *block)
 {

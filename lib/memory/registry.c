@@ -181,7 +181,6 @@ kvr_registry_remove(struct kvr_registry *registry, uintptr_t addr)
 	registry->n--;
 	memmove(&registry->regions[at], &registry->regions[at + 1],
 		(registry->n - at) * sizeof(registry->regions[0]));
-	registry->last = 0;
 	return region;
 }
 
@@ -190,7 +189,7 @@ kvr_registry_find(struct kvr_registry *registry, uintptr_t addr, uint64_t size_b
 {
 	uint32_t at;
 
-	/* Transfers of one batch are mostly in one pool. */
+	/* Transfers of one batch are mostly in one pool. What `last` says is only a guess. */
 	if (registry->last < registry->n &&
 	    region_holds(registry->regions[registry->last], addr, size_bytes))
 		return registry->regions[registry->last];

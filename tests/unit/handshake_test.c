@@ -138,6 +138,86 @@ hello_of_another_protocol_is_told_by_its_number(void)
 	json_decref(message);
 }
 
+/* ---- limits ---- */
+
+/* A good hello with one member replaced, of its own or of the first in one of its lists. */
+static int
+parse_changed(const char *array, const char *key, json_t *value)
+{
+	struct kvr_error error = {""};
+	struct kvr_hello hello;
+	json_t *message;
+	int ret;
+
+	harness_reseed(1);
+	do
+		random_hello(&hello);
+	while (hello.n_segments == 0 || hello.n_devices < 2);
+	message = kvr_hello_build(&hello);
+	if (array == NULL)
+		json_object_set_new(message, key, value);
+	else
+		json_object_set_new(json_array_get(json_object_get(message, array), 0), key, value);
+	ret = kvr_hello_parse(message, &hello, &error);
+	json_decref(message);
+	return ret;
+}
+
+static json_t *
+one_device(void)
+{
+	return json_pack("[{s:s, s:s, s:i, s:i, s:i, s:i}]", "name", "mlx5_0", "gid", "fe80::1",
+			 "lid", 0, "mtu", 4096, "link_layer", 2, "max_rd_atomic", 16);
+}
+
+static void
+hello_fields_are_checked_at_their_limits(void)
+{
+	CU_ASSERT(parse_changed(NULL, "name", json_string("a")) == 0);
+	CU_ASSERT(parse_changed(NULL, "name", json_string("")) == -EPROTO);
+	CU_ASSERT(parse_changed(NULL, "protocol", json_integer(-1)) == -EPROTO);
+	CU_ASSERT(parse_changed(NULL, "devices", json_array()) == -EPROTO);
+	CU_ASSERT(parse_changed("devices", "mtu", json_integer(1024)) == 0);
+	CU_ASSERT(parse_changed("devices", "mtu", json_integer(1025)) == -EPROTO);
+	CU_ASSERT(parse_changed("devices", "mtu", json_integer(8192)) == -EPROTO);
+	CU_ASSERT(parse_changed("devices", "gid", json_string("::ffff:10.0.0.1")) == 0);
+	CU_ASSERT(parse_changed("devices", "gid", json_string("10.0.0.1")) == -EPROTO);
+	CU_ASSERT(parse_changed("devices", "lid", json_integer(65535)) == 0);
+	CU_ASSERT(parse_changed("devices", "lid", json_integer(65536)) == -EPROTO);
+	CU_ASSERT(parse_changed("devices", "link_layer", json_integer(0)) == -EPROTO);
+	CU_ASSERT(parse_changed("segments", "size", json_integer(0)) == -EPROTO);
+	CU_ASSERT(parse_changed("segments", "address", json_integer(-4096)) == -EPROTO);
+	CU_ASSERT(parse_changed("segments", "keys", json_array()) == -EPROTO);
+	/* More keys than devices. */
+	CU_ASSERT(parse_changed(NULL, "devices", one_device()) == -EPROTO);
+}
+
+static void
+lane_fields_are_checked_at_their_limits(void)
+{
+	const struct {
+		struct kvr_lane_offer offer;
+		int ret;
+	} cases[] = {
+		{{0xffffff, 0xffffff, KVR_MAX_DEVICES - 1, KVR_MAX_DEVICES - 1}, 0},
+		{{0x1000000, 0, 0, 0}, -EPROTO},
+		{{0, 0x1000000, 0, 0}, -EPROTO},
+		{{0, 0, KVR_MAX_DEVICES, 0}, -EPROTO},
+		{{0, 0, 0, KVR_MAX_DEVICES}, -EPROTO},
+	};
+	struct kvr_lane_offer offer;
+	struct kvr_error error;
+	uint32_t n;
+	size_t i;
+
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		json_t *message = kvr_lanes_build("connect", &cases[i].offer, 1);
+
+		CU_ASSERT(kvr_lanes_parse(message, &offer, 1, &n, &error) == cases[i].ret);
+		json_decref(message);
+	}
+}
+
 /* ---- mutations ---- */
 
 static json_t *
@@ -323,6 +403,8 @@ main(void)
 	return HARNESS_RUN(
 		"handshake", TEST(hello_comes_back_as_it_was), TEST(lanes_come_back_as_they_were),
 		TEST(hello_of_another_protocol_is_told_by_its_number),
+		TEST(hello_fields_are_checked_at_their_limits),
+		TEST(lane_fields_are_checked_at_their_limits),
 		TEST(mutated_hello_is_refused_or_sound), TEST(mutated_lanes_are_refused_or_sound),
 		TEST(flipped_bytes_of_a_hello_never_harm));
 }

@@ -184,6 +184,28 @@ pool_ignores_what_is_freed_twice(void)
 	pool_end(pool);
 }
 
+/* A freed descriptor stands for nothing, whoever has its blocks by now; nor does a copy of it. */
+static void
+pool_keeps_blocks_from_their_former_holder(void)
+{
+	struct kvr_pool *pool = pool_make(N_BLOCKS * BLOCK_BYTES, BLOCK_BYTES);
+	struct kvr_block *former, *holder, copy, *of_copy = &copy;
+	uint32_t n_free, largest;
+
+	CU_ASSERT_FATAL(kvr_block_alloc_run(pool, 5, &former) == 0);
+	copy = *former;
+	kvr_block_free_bulk(pool, &former, 1);
+	kvr_block_free_bulk(pool, &of_copy, 1);
+	kvr_pool_usage(pool, &n_free, &largest);
+	CU_ASSERT(n_free == N_BLOCKS);
+	CU_ASSERT_FATAL(kvr_block_alloc_run(pool, 5, &holder) == 0);
+	CU_ASSERT(holder->first_idx == copy.first_idx && holder != former);
+	kvr_block_free_bulk(pool, &former, 1);
+	kvr_pool_usage(pool, &n_free, &largest);
+	CU_ASSERT(n_free == N_BLOCKS - 5);
+	pool_end(pool);
+}
+
 static void
 pool_rounds_its_size_up_to_whole_blocks(void)
 {
@@ -280,6 +302,7 @@ main(void)
 	return HARNESS_RUN("pool", TEST(pool_agrees_with_shadow_in_any_sequence),
 			   TEST(pool_hands_out_adjacent_blocks_lowest_first),
 			   TEST(pool_ignores_what_is_freed_twice),
+			   TEST(pool_keeps_blocks_from_their_former_holder),
 			   TEST(pool_rounds_its_size_up_to_whole_blocks),
 			   TEST(pool_refuses_what_cannot_be),
 			   TEST(pool_of_a_running_engine_is_refused),
