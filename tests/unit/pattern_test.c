@@ -117,6 +117,7 @@ main(void)
 {
 	return HARNESS_RUN(
 		"pattern", TEST(what_is_filled_is_found_right_at_every_length_and_alignment),
+		TEST(what_is_filled_is_found_right_in_long_blocks),
 		TEST(any_single_wrong_byte_is_named),
 		TEST(the_first_of_several_wrong_bytes_is_named),
 		TEST(another_block_and_another_round_are_wrong_in_the_first_word),
