@@ -82,13 +82,6 @@ sn_cq_release(struct sn_object *object)
 	sn_object_free(cq);
 }
 
-/* How many of @n events the program has been given: those it has not read are dropped. */
-static uint32_t
-given_events(struct sn_event_queue *queue, uint64_t user_handle, uint32_t n)
-{
-	return queue ? n - SN_MIN(n, sn_event_queue_purge(queue, user_handle)) : 0;
-}
-
 int
 sn_cmd_cq_destroy(struct sn_cmd *cmd)
 {
@@ -99,9 +92,10 @@ sn_cmd_cq_destroy(struct sn_cmd *cmd)
 		return -ENOENT;
 	if (cq->object.n_users)
 		return -EBUSY;
-	resp.comp_events_reported = given_events(cq->channel, cq->user_handle, cq->n_comp_events);
+	resp.comp_events_reported =
+		sn_event_queue_given(cq->channel, cq->user_handle, cq->n_comp_events);
 	resp.async_events_reported =
-		given_events(cmd->context->async, cq->user_handle, cq->n_async_events);
+		sn_event_queue_given(cmd->context->async, cq->user_handle, cq->n_async_events);
 	sn_cmd_out(cmd, UVERBS_ATTR_DESTROY_CQ_RESP, &resp, sizeof(resp));
 	sn_cq_release(&cq->object);
 	return 0;
@@ -209,7 +203,7 @@ sn_cmd_srq_destroy(struct sn_cmd *cmd)
 	if (srq->object.n_users)
 		return -EBUSY;
 	resp.events_reported =
-		given_events(cmd->context->async, srq->user_handle, srq->n_async_events);
+		sn_event_queue_given(cmd->context->async, srq->user_handle, srq->n_async_events);
 	sn_cmd_out(cmd, UVERBS_ATTR_DESTROY_SRQ_RESP, &resp, sizeof(resp));
 	sn_srq_release(&srq->object);
 	return 0;

@@ -427,15 +427,12 @@ int
 sn_cmd_qp_destroy(struct sn_cmd *cmd)
 {
 	struct sn_qp *qp = sn_cmd_object(cmd, UVERBS_ATTR_DESTROY_QP_HANDLE, SN_QP);
-	struct sn_event_queue *async = cmd->context->async;
 	struct ib_uverbs_destroy_qp_resp resp = {0};
 
 	if (!qp)
 		return -ENOENT;
-	if (async)
-		resp.events_reported =
-			qp->n_async_events -
-			SN_MIN(qp->n_async_events, sn_event_queue_purge(async, qp->user_handle));
+	resp.events_reported =
+		sn_event_queue_given(cmd->context->async, qp->user_handle, qp->n_async_events);
 	sn_cmd_out(cmd, UVERBS_ATTR_DESTROY_QP_RESP, &resp, sizeof(resp));
 	sn_qp_release(&qp->object);
 	return 0;

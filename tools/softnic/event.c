@@ -82,8 +82,8 @@ sn_event_queue_push(struct sn_event_queue *queue, const void *event, size_t byte
  * then waits until that many are acknowledged. Unread ones must therefore vanish. They are taken
  * out through the program's own end, and those of other objects put back.
  */
-uint32_t
-sn_event_queue_purge(struct sn_event_queue *queue, uint64_t user_handle)
+static uint32_t
+purge(struct sn_event_queue *queue, uint64_t user_handle)
 {
 	struct kept {
 		uint64_t event[EVENT_MAX_BYTES / 8];
@@ -114,4 +114,12 @@ sn_event_queue_purge(struct sn_event_queue *queue, uint64_t user_handle)
 		sn_event_queue_push(queue, kept[i].event, kept[i].bytes);
 	free(kept);
 	return n_purged;
+}
+
+uint32_t
+sn_event_queue_given(struct sn_event_queue *queue, uint64_t user_handle, uint32_t n_pushed)
+{
+	uint32_t n_purged = queue ? purge(queue, user_handle) : n_pushed;
+
+	return n_purged < n_pushed ? n_pushed - n_purged : 0;
 }

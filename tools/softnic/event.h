@@ -24,7 +24,11 @@ void sn_event_queue_closed(struct sn_event_queue *queue);
 /* False: the program does not read and the queue is full; try again later. */
 bool sn_event_queue_push(struct sn_event_queue *queue, const void *event, size_t bytes);
 
-/* Drop what the program has not read of the object with this user handle; how many those were. */
-uint32_t sn_event_queue_purge(struct sn_event_queue *queue, uint64_t user_handle);
+/*
+ * The object with this user handle goes away, after @n_pushed events about it: drop those the
+ * program has not read, and return how many it has been given. No queue, none given.
+ */
+uint32_t sn_event_queue_given(struct sn_event_queue *queue, uint64_t user_handle,
+			      uint32_t n_pushed);
 
 #endif
