@@ -22,6 +22,7 @@ kvr_batch_get(struct kvr_client *client, const struct kvr_batch_options *options
 		return NULL;
 	client->free = batch->next;
 	batch->n_xfers = 0;
+	batch->n_transfers = 0;
 	batch->n_parts = 0;
 	batch->bytes = 0;
 	batch->n_runs = 0;
@@ -41,7 +42,7 @@ kvr_batch_get(struct kvr_client *client, const struct kvr_batch_options *options
 }
 
 /* Checks a transfer and resolves its addresses. */
-static int
+static inline int
 xfer_set(struct kvr_xfer *xfer, struct kvr_client *client, const struct kvr_transfer *transfer)
 {
 	struct kvr_segment *segment = transfer->segment;
@@ -64,38 +65,70 @@ xfer_set(struct kvr_xfer *xfer, struct kvr_client *client, const struct kvr_tran
 	return 0;
 }
 
+/* b goes on where a ends, on both sides: one piece for the wire. */
+static inline bool
+adjacent(const struct kvr_xfer *a, const struct kvr_xfer *b)
+{
+	return a->local_addr + a->length_bytes == b->local_addr &&
+	       a->remote_addr + a->length_bytes == b->remote_addr && a->op == b->op &&
+	       a->region == b->region && a->segment == b->segment;
+}
+
+/* Batches that refer to the client's own memory keep it from being deregistered. */
+static void
+regions_hold(struct kvr_batch *batch, uint32_t first)
+{
+	uint32_t i;
+
+	for (i = first; i < batch->n_xfers; i++) {
+		bool own = !batch->xfers[i].region->pool;
+
+		batch->xfers[i].region->n_transfers += own;
+		batch->client_memory |= own;
+	}
+}
+
 int
 kvr_batch_add(struct kvr_batch *batch, const struct kvr_transfer *transfers, uint32_t n)
 {
-	struct kvr_xfer *xfers = &batch->xfers[batch->n_xfers];
-	struct kvr_segment *last = batch->n_xfers != 0 ? xfers[-1].segment : NULL;
+	struct kvr_xfer *first = &batch->xfers[batch->n_xfers];
+	struct kvr_xfer *next = first;
+	uint64_t before = batch->n_xfers != 0 ? first[-1].length_bytes : 0;
 	uint32_t n_runs = batch->n_runs;
-	bool client_memory = false;
 	uint64_t bytes = 0;
 	uint32_t i;
-	int err;
+	int err = 0;
 
-	if (n > batch->client->max_transfers - batch->n_xfers)
+	if (n > batch->client->max_transfers - batch->n_transfers)
 		return -E2BIG;
 	for (i = 0; i < n; i++) {
-		err = xfer_set(&xfers[i], batch->client, &transfers[i]);
+		bool is_first = next == batch->xfers;
+		struct kvr_xfer xfer;
+
+		err = xfer_set(&xfer, batch->client, &transfers[i]);
 		if (err != 0)
-			return err;
-		bytes += xfers[i].length_bytes;
-		n_runs += xfers[i].segment != last;
-		last = xfers[i].segment;
-		client_memory |= !xfers[i].region->pool;
+			break;
+		bytes += xfer.length_bytes;
+		if (!is_first && adjacent(&next[-1], &xfer)) {
+			next[-1].length_bytes += xfer.length_bytes;
+			continue;
+		}
+		n_runs += is_first || next[-1].segment != xfer.segment;
+		*next++ = xfer;
 	}
 	if (n_runs > KVR_MAX_RUNS)
-		return -E2BIG;
-	if (client_memory) {
-		batch->client_memory = true;
-		for (i = 0; i < n; i++)
-			xfers[i].region->n_transfers += !xfers[i].region->pool;
+		err = -E2BIG;
+	if (err != 0) {
+		if (batch->n_xfers != 0)
+			first[-1].length_bytes = before;
+		return err;
 	}
+	i = batch->n_xfers;
+	batch->n_xfers = (uint32_t)(next - batch->xfers);
+	batch->n_transfers += n;
 	batch->n_runs = n_runs;
 	batch->bytes += bytes;
-	batch->n_xfers += n;
+	regions_hold(batch, i);
 	return 0;
 }
 

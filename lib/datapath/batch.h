@@ -23,7 +23,7 @@ struct kvr_batch;
 struct kvr_device;
 struct kvr_segment;
 
-/* A transfer, checked and resolved. */
+/* Transfers that are adjacent on both sides, checked, resolved, and joined to one. */
 struct kvr_xfer {
 	uint64_t local_addr;
 	uint64_t remote_addr;
@@ -56,10 +56,9 @@ struct kvr_part {
 	uint32_t n_inflight; /* slices and proofs, all lanes */
 	uint32_t n_unproven; /* lanes with unproven writes */
 	uint32_t n_lanes;
-	uint32_t n_xfers; /* that begin in this part */
-	int status;	  /* the first cause */
-	bool runnable;	  /* is in the runnable list */
-	bool wrote;	  /* has placed a write */
+	int status;    /* the first cause */
+	bool runnable; /* is in the runnable list */
+	bool wrote;    /* has placed a write */
 	uint8_t syndrome;
 	uint8_t vendor_syndrome;
 	const struct kvr_device *failed_on;
@@ -74,7 +73,8 @@ struct kvr_batch {
 	struct kvr_xfer *xfers;
 	struct kvr_part *parts;
 	uint32_t n_xfers;
-	uint32_t n_runs; /* of transfers to one segment */
+	uint32_t n_transfers; /* as the client added them */
+	uint32_t n_runs;      /* of transfers to one segment */
 	uint32_t n_parts;
 	uint64_t bytes;
 	uint64_t deadline_tsc;

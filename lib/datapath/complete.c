@@ -24,6 +24,7 @@ batch_end(struct kvr_poller *poller, struct kvr_batch *batch)
 	uint64_t ticks;
 
 	batch->done_tsc = rte_rdtsc();
+	kvr_count(&poller->counters.transfers, batch->status == 0 ? batch->n_transfers : 0);
 	ticks = batch->done_tsc - batch->submit_tsc;
 	kvr_latency_add(&poller->latency,
 			(uint64_t)((__uint128_t)ticks * poller->tick_ns_q32 >> 32));
@@ -53,10 +54,7 @@ part_count(struct kvr_poller *poller, const struct kvr_part *part)
 		kvr_count(&counters->slices[KVR_OP_READ], on->slices[KVR_OP_READ]);
 		kvr_count(&counters->slices[KVR_OP_WRITE], on->slices[KVR_OP_WRITE]);
 	}
-	if (part->status != 0)
-		kvr_count(&poller->counters.failed_parts, 1);
-	else
-		kvr_count(&poller->counters.transfers, part->n_xfers);
+	kvr_count(&poller->counters.failed_parts, part->status != 0);
 }
 
 static void
@@ -105,41 +103,46 @@ kvr_part_fail(struct kvr_poller *poller, struct kvr_part *part, int status, uint
 		part_end(poller, part);
 }
 
-/* Takes the oldest slice off its lane. */
-static struct kvr_part *
-slice_retire(struct kvr_lane *lane, const struct kvr_slice *slice)
+/* n slices of the part, `bytes` in all, are no longer in flight. */
+static inline void
+part_retire(struct kvr_lane *lane, struct kvr_part *part, uint32_t n, uint64_t bytes)
 {
-	struct kvr_part *part = slice->part;
-
-	lane->sq->ci++;
-	lane->inflight_bytes -= slice->length_bytes;
-	part->lanes[lane->idx].n_inflight--;
-	part->n_inflight--;
-	return part;
+	lane->inflight_bytes -= bytes;
+	part->lanes[lane->idx].n_inflight -= n;
+	part->n_inflight -= n;
 }
 
-/* Slices before `end` have completed well. */
+/* Slices before `end` have completed well. Those of one part mostly come one after the other. */
 static void
 slices_done(struct kvr_poller *poller, struct kvr_lane *lane, uint32_t end)
 {
 	struct kvr_sq *sq = lane->sq;
 	uint32_t begin = sq->ci;
-	uint64_t bytes = 0;
 
 	while (sq->ci != end) {
 		const struct kvr_slice *slice = &sq->slices[sq->ci & sq->mask];
-		struct kvr_part *part = slice_retire(lane, slice);
+		uint64_t bytes[KVR_SLICE_PROOF + 1] = {0};
+		uint32_t slices[KVR_SLICE_PROOF + 1] = {0};
+		struct kvr_part *part = slice->part;
+		struct kvr_part_lane *on = &part->lanes[lane->idx];
+		uint32_t first = sq->ci;
 
-		if (slice->op != KVR_SLICE_PROOF) {
-			part->lanes[lane->idx].bytes[slice->op] += slice->length_bytes;
-			part->lanes[lane->idx].slices[slice->op]++;
-			bytes += slice->length_bytes;
-		}
+		do {
+			bytes[slice->op] += slice->length_bytes;
+			slices[slice->op]++;
+			slice = &sq->slices[++sq->ci & sq->mask];
+		} while (sq->ci != end && slice->part == part);
+		on->bytes[KVR_OP_READ] += bytes[KVR_OP_READ];
+		on->bytes[KVR_OP_WRITE] += bytes[KVR_OP_WRITE];
+		on->slices[KVR_OP_READ] += slices[KVR_OP_READ];
+		on->slices[KVR_OP_WRITE] += slices[KVR_OP_WRITE];
+		lane->tick_bytes += bytes[KVR_OP_READ] + bytes[KVR_OP_WRITE];
+		kvr_count(&lane->n_bytes, bytes[KVR_OP_READ] + bytes[KVR_OP_WRITE]);
+		part_retire(lane, part, sq->ci - first,
+			    bytes[KVR_OP_READ] + bytes[KVR_OP_WRITE] + bytes[KVR_SLICE_PROOF]);
 		if (part->n_inflight == 0 && !part->runnable)
 			part_end(poller, part);
 	}
-	lane->tick_bytes += bytes;
-	kvr_count(&lane->n_bytes, bytes);
 	kvr_count(&lane->n_slices, end - begin);
 }
 
@@ -147,13 +150,14 @@ slices_done(struct kvr_poller *poller, struct kvr_lane *lane, uint32_t end)
 static void
 slice_failed(struct kvr_poller *poller, struct kvr_lane *lane)
 {
-	struct kvr_sq *sq = lane->sq;
-	const struct kvr_slice *slice = &sq->slices[sq->ci & sq->mask];
-	uint64_t length_bytes = slice->length_bytes;
-	struct kvr_part *part = slice_retire(lane, slice);
+	const struct kvr_slice *slice = &lane->sq->slices[lane->sq->ci & lane->sq->mask];
+	struct kvr_part *part = slice->part;
 
+	lane->sq->ci++;
+	part_retire(lane, part, 1, slice->length_bytes);
 	if (slice->op != KVR_SLICE_PROOF)
-		kvr_count(&poller->device_counters[lane->device_idx].failed_bytes, length_bytes);
+		kvr_count(&poller->device_counters[lane->device_idx].failed_bytes,
+			  slice->length_bytes);
 	kvr_part_fail(poller, part, lane->status, lane->syndrome, lane->vendor_syndrome,
 		      lane->device);
 }

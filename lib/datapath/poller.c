@@ -40,7 +40,6 @@ part_begin(struct kvr_poller *poller, struct kvr_part *part)
 	part->n_inflight = 0;
 	part->n_unproven = 0;
 	part->n_lanes = part->segment->peer->lanes[poller->idx].n;
-	part->n_xfers = part->end - part->at - (part->at_bytes != 0);
 	part->status = 0;
 	part->syndrome = 0;
 	part->vendor_syndrome = 0;

@@ -15,50 +15,11 @@
 static_assert((int)KVR_SLICE_READ == (int)KVR_OP_READ && (int)KVR_SLICE_WRITE == (int)KVR_OP_WRITE,
 	      "a slice's op is its transfer's");
 
-/* Where in its transfers a part stands. */
-struct cursor {
-	uint32_t at;
-	uint64_t bytes;
-};
-
-/* Bytes of transfer i that belong to the part, from its first byte on. */
+/* Bytes of transfer i, from its first one on, that belong to the part. */
 static inline uint64_t
 xfer_end(const struct kvr_part *part, uint32_t i)
 {
 	return i + 1 == part->end ? part->end_bytes : part->batch->xfers[i].length_bytes;
-}
-
-static inline bool
-adjacent(const struct kvr_xfer *a, const struct kvr_xfer *b)
-{
-	return a->local_addr + a->length_bytes == b->local_addr &&
-	       a->remote_addr + a->length_bytes == b->remote_addr && a->op == b->op &&
-	       a->region == b->region;
-}
-
-/* The longest piece that begins at the cursor: whole transfers as long as they are adjacent on both
- * sides, at most `max` bytes. Sets *next to where it ends. */
-static uint32_t
-piece_next(const struct kvr_part *part, uint32_t max, struct cursor *next)
-{
-	const struct kvr_xfer *xfers = part->batch->xfers;
-	uint32_t at = part->at;
-	uint64_t bytes = part->at_bytes;
-	uint64_t length = xfer_end(part, at) - bytes;
-
-	while (length < max && at + 1 != part->end && adjacent(&xfers[at], &xfers[at + 1])) {
-		at++;
-		bytes = 0;
-		length += xfer_end(part, at);
-	}
-	if (length > max) {
-		next->at = at;
-		next->bytes = xfer_end(part, at) - (length - max);
-		return max;
-	}
-	next->at = at + 1;
-	next->bytes = 0;
-	return (uint32_t)length;
 }
 
 /* The lane that will be done first with `length` bytes more; NULL: none has room. A lane's window
@@ -118,32 +79,40 @@ part_wrote(struct kvr_part *part, const struct kvr_lane *lane, uint64_t last_add
 static uint32_t
 lane_fill(struct kvr_poller *poller, struct kvr_part *part, struct kvr_lane *lane, uint32_t max)
 {
-	const struct kvr_segment_keys *keys = &part->segment->keys[lane->remote_idx];
-	struct kvr_sq *sq = lane->sq;
+	const uint32_t rkey = part->segment->keys[lane->remote_idx].bulk_rkey;
+	const struct kvr_xfer *xfer = &part->batch->xfers[part->at];
+	const struct kvr_xfer *end = &part->batch->xfers[part->end];
+	const struct kvr_sq *sq = lane->sq;
+	const uint64_t slice_bytes = poller->slice_bytes;
+	uint64_t at_bytes = part->at_bytes;
 	uint64_t bytes = 0, written = 0;
 	uint32_t n = 0;
 
 	do {
-		const struct kvr_xfer *xfer = &part->batch->xfers[part->at];
 		struct kvr_slice *slice = &sq->slices[(sq->pi + n) & sq->mask];
-		struct cursor next;
-		uint32_t length = piece_next(part, poller->slice_bytes, &next);
+		uint64_t last = xfer + 1 == end ? part->end_bytes : xfer->length_bytes;
+		uint64_t length = RTE_MIN(last - at_bytes, slice_bytes);
 
 		if (n != 0 && bytes + length > KVR_QUANTUM_BYTES)
 			break;
-		slice->local_addr = xfer->local_addr + part->at_bytes;
-		slice->remote_addr = xfer->remote_addr + part->at_bytes;
-		slice->length_bytes = length;
+		slice->local_addr = xfer->local_addr + at_bytes;
+		slice->remote_addr = xfer->remote_addr + at_bytes;
+		slice->length_bytes = (uint32_t)length;
 		slice->lkey = xfer->region->keys[lane->device_idx].bulk_lkey;
-		slice->rkey = keys->bulk_rkey;
+		slice->rkey = rkey;
 		slice->op = (uint8_t)xfer->op;
 		slice->part = part;
-		if (xfer->op == KVR_OP_WRITE)
-			written = slice->remote_addr + length;
-		part->at = next.at;
-		part->at_bytes = next.bytes;
 		bytes += length;
-	} while (++n < max && part->at != part->end);
+		at_bytes += length;
+		if (xfer->op == KVR_OP_WRITE)
+			written = xfer->remote_addr + at_bytes;
+		if (at_bytes == last) {
+			xfer++;
+			at_bytes = 0;
+		}
+	} while (++n < max && xfer != end);
+	part->at = (uint32_t)(xfer - part->batch->xfers);
+	part->at_bytes = at_bytes;
 	lane_charge(poller, lane, part, n, bytes);
 	if (written != 0)
 		part_wrote(part, lane, written - 1);
@@ -189,12 +158,12 @@ static uint32_t
 part_place(struct kvr_poller *poller, struct kvr_part *part, uint32_t budget)
 {
 	const struct kvr_lane_set *set = &part->segment->peer->lanes[poller->idx];
-	struct cursor next;
 	uint32_t n = 0;
 
 	while (n < budget && part->at != part->end) {
 		struct kvr_lane *lane =
-			lane_pick(set, piece_next(part, poller->slice_bytes, &next));
+			lane_pick(set, (uint32_t)RTE_MIN(xfer_end(part, part->at) - part->at_bytes,
+							 poller->slice_bytes));
 
 		if (lane == NULL)
 			return n;

@@ -117,7 +117,7 @@ remote_of(const struct kvr_transfer *transfer)
 	return transfer->segment->remote_addr + transfer->offset;
 }
 
-/* May transfers i and i + 1 go in one slice? */
+/* May transfers i and i + 1 go in one slice? Both are of one segment. */
 static bool
 joins(const struct plan *plan, uint32_t i)
 {
@@ -153,58 +153,60 @@ static void
 share_cut(struct plan *plan, uint32_t part, uint32_t slice_bytes)
 {
 	const struct share *share = &plan->shares[part];
-	uint32_t first = share->at, i;
-	uint64_t skip = share->at_bytes, bytes = 0;
+	uint64_t start = 0, skip = 0, bytes = 0;
+	uint32_t first = 0, i;
 
-	for (i = share->at; i < share->end; i++) {
-		uint64_t begin = i == share->at ? share->at_bytes : 0;
-		uint64_t end =
-			i + 1 == share->end ? share->end_bytes : plan->transfers[i].length_bytes;
+	/* Transfer i is bytes [start, start + length) of all. */
+	for (i = 0; i < plan->n_transfers; start += plan->transfers[i++].length_bytes) {
+		uint64_t end = start + plan->transfers[i].length_bytes;
+		uint64_t from = RTE_MAX(start, share->begin), to = RTE_MIN(end, share->end);
 
-		bytes += end - begin;
-		if (i + 1 < share->end && joins(plan, i))
+		if (from >= to)
+			continue;
+		CU_ASSERT_PTR_EQUAL(plan->transfers[i].segment, share->segment);
+		if (bytes == 0) {
+			first = i;
+			skip = from - start;
+		}
+		bytes += to - from;
+		if (end < share->end && joins(plan, i))
 			continue;
 		run_cut(plan, part, first, skip, bytes, slice_bytes);
-		first = i + 1;
-		skip = 0;
 		bytes = 0;
 	}
+}
+
+/* Where byte `bytes` of the engine's transfer `at` is, of all transfers laid end to end. */
+static uint64_t
+position(const struct kvr_batch *batch, uint32_t at, uint64_t bytes)
+{
+	while (at-- > 0)
+		bytes += batch->xfers[at].length_bytes;
+	return bytes;
 }
 
 void
 plan_divided(struct plan *plan, uint32_t slice_bytes, uint32_t n_pollers)
 {
-	uint32_t at = 0, i, k;
-	uint64_t at_bytes = 0;
+	uint64_t at = 0;
+	uint32_t i;
 
 	plan->n_shares = plan->batch->n_parts;
 	CU_ASSERT(plan->n_shares <= KVR_MAX_RUNS + n_pollers - 1);
 	for (i = 0; i < plan->n_shares; i++) {
 		const struct kvr_part *part = &plan->batch->parts[i];
+		struct share *share = &plan->shares[i];
 
-		/* Each begins where the one before ended. */
-		CU_ASSERT_EQUAL(part->at, at);
-		CU_ASSERT_EQUAL(part->at_bytes, at_bytes);
-		CU_ASSERT(part->end > part->at);
-		CU_ASSERT(part->end_bytes <= plan->transfers[part->end - 1].length_bytes);
-		for (k = part->at; k < part->end; k++)
-			CU_ASSERT_EQUAL(plan->transfers[k].segment, part->segment);
-		plan->shares[i] = (struct share){
-			.at = part->at,
-			.end = part->end,
-			.at_bytes = part->at_bytes,
-			.end_bytes = part->end_bytes,
-			.segment = part->segment,
-		};
-		at = part->end;
-		at_bytes = 0;
-		if (part->end_bytes < plan->transfers[part->end - 1].length_bytes) {
-			at = part->end - 1;
-			at_bytes = part->end_bytes;
-		}
+		share->begin = position(plan->batch, part->at, part->at_bytes);
+		share->end = position(plan->batch, part->end - 1, part->end_bytes);
+		share->segment = part->segment;
+		/* Each begins where the one before ended, and none is empty. */
+		CU_ASSERT_EQUAL(share->begin, at);
+		CU_ASSERT(share->end > share->begin);
+		at = share->end;
 		share_cut(plan, i, slice_bytes);
 	}
-	CU_ASSERT_EQUAL(at, plan->n_transfers);
+	CU_ASSERT_EQUAL(at, plan->bytes);
 }
 
 void

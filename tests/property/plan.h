@@ -28,10 +28,9 @@ struct piece {
 	bool seen;
 };
 
-/* A part as kvr_submit() made it. */
+/* A part as kvr_submit() made it: bytes [begin, end) of all transfers laid end to end. */
 struct share {
-	uint32_t at, end;
-	uint64_t at_bytes, end_bytes;
+	uint64_t begin, end;
 	struct kvr_segment *segment;
 };
 
