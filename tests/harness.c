@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The main of every CUnit program. */
 
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,12 +18,19 @@
 static const char *skipped_why;
 static uint64_t random_state;
 static uint64_t seed;
+static unsigned int failures_before; /* of asserts, in earlier tests */
 static unsigned int n_passed, n_failed, n_skipped;
 
 void
 harness_skip(const char *why)
 {
 	skipped_why = why;
+}
+
+bool
+harness_failed(void)
+{
+	return CU_get_number_of_failures() != failures_before;
 }
 
 static void
@@ -34,6 +40,7 @@ test_begin(const CU_pTest test, const CU_pSuite suite)
 	(void)suite;
 	skipped_why = NULL;
 	seed = 0;
+	failures_before = CU_get_number_of_failures();
 }
 
 static void

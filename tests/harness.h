@@ -8,6 +8,7 @@
 #ifndef KVR_TESTS_HARNESS_H
 #define KVR_TESTS_HARNESS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,6 +33,9 @@ int harness_run(const char *suite, const struct harness_test *tests, size_t n);
 
 /* The running test is skipped, and says why; it then returns. */
 void harness_skip(const char *why);
+
+/* Has the running test failed already? A long one stops. */
+bool harness_failed(void);
 
 /* A small EAL: no hugepages, no PCI, no telemetry; lcores 0 to n_lcores - 1 float over all CPUs.
  * Exits 1 when it fails. */

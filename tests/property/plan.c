@@ -306,8 +306,24 @@ track_shot(const struct plan *plan, const struct shot *shot, struct track *track
 	CU_ASSERT_EQUAL(slice->lkey, shot->lane->device->sink_lkey);
 }
 
+/* No poller moved more than its even share, down to the size below which a batch stays whole. */
+static void
+pollers_check(const struct plan *plan, uint32_t n_pollers)
+{
+	uint64_t n = RTE_MIN(plan->bytes / KVR_SHARE_BYTES + 1, n_pollers);
+	uint64_t bytes[KVR_MAX_POLLERS] = {0};
+	uint32_t i;
+
+	for (i = 0; i < plan->n_shots; i++)
+		if (plan->shots[i].slice.op != KVR_SLICE_PROOF)
+			bytes[plan->shots[i].lane->poller->idx] +=
+				plan->shots[i].slice.length_bytes;
+	for (i = 0; i < n_pollers; i++)
+		CU_ASSERT(bytes[i] <= (plan->bytes + n - 1) / n);
+}
+
 void
-plan_check(struct plan *plan, bool whole)
+plan_check(struct plan *plan, bool whole, uint32_t n_pollers)
 {
 	struct track(*tracks)[KVR_MAX_LANES] = calloc(plan->n_shares, sizeof(*tracks));
 	uint32_t i, k;
@@ -324,7 +340,9 @@ plan_check(struct plan *plan, bool whole)
 		for (k = 0; k < KVR_MAX_LANES; k++)
 			CU_ASSERT_EQUAL(tracks[i][k].n_proofs,
 					tracks[i][k].wrote && plan->level == KVR_LEVEL_VISIBLE);
-	if (whole)
+	if (whole) {
 		pieces_check(plan);
+		pollers_check(plan, n_pollers);
+	}
 	free(tracks);
 }

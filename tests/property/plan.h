@@ -48,7 +48,8 @@ struct plan {
 	uint32_t n_pieces;
 	struct shot *shots;
 	uint32_t n_shots, max_shots;
-	uint32_t n_ends; /* how often kvr_poll() returned it */
+	const struct kvr_lane *first_bad; /* where a slice of it failed first */
+	uint32_t n_ends;		  /* how often kvr_poll() returned it */
 };
 
 /* Fills a plan with transfers between the regions and the segments of every peer; ranges of one
@@ -66,6 +67,6 @@ void plan_shot(struct plan *plan, const struct kvr_slice *slice, const struct kv
 
 /* Every shot is a piece, and none is posted twice. With `whole`, every piece was posted, every
  * byte moved once, and every (lane, part) with writes has its proof. */
-void plan_check(struct plan *plan, bool whole);
+void plan_check(struct plan *plan, bool whole, uint32_t n_pollers);
 
 #endif

@@ -40,8 +40,11 @@ rig_reap(struct kvr_cq *base, struct kvr_completion *completions, uint32_t n)
 	uint32_t pi = __atomic_load_n(&cq->pi, __ATOMIC_ACQUIRE);
 	uint32_t done = 0;
 
-	while (done < n && cq->ci != pi)
-		completions[done++] = cq->cqes[cq->ci++ % RIG_CQES];
+	for (; done < n && cq->ci != pi; done++) {
+		completions[done] = cq->cqes[cq->ci++ % RIG_CQES];
+		if (completions[done].error && current->on_error != NULL)
+			current->on_error(current->ctx, &completions[done]);
+	}
 	return done;
 }
 

@@ -41,12 +41,16 @@ struct rig_cq {
 /* Called when slices [sq->posted, sq->pi) are posted. */
 typedef void (*rig_on_post)(void *ctx, struct kvr_poller *poller, struct kvr_sq *sq);
 
+/* Called when a bad CQE is taken from its CQ. */
+typedef void (*rig_on_error)(void *ctx, const struct kvr_completion *completion);
+
 struct rig {
 	struct kvr_engine engine;
 	uint32_t n_lanes; /* of each poller to each peer */
 	uint32_t n_slots;
 	uint32_t first_idx; /* where the queues' indices begin */
 	rig_on_post on_post;
+	rig_on_error on_error;
 	void *ctx;
 };
 

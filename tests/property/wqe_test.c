@@ -131,7 +131,7 @@ bursts_run(struct queue *queue, uint32_t n_bursts)
 	struct kvr_sq *sq = &queue->sq.sq;
 	uint32_t begin, i, n;
 
-	while (n_bursts-- > 0) {
+	while (n_bursts-- > 0 && !harness_failed()) {
 		sq->ci += (uint32_t)harness_between(0, sq->pi - sq->ci);
 		if (kvr_sq_room(sq) == 0)
 			continue;
@@ -160,7 +160,7 @@ every_posted_wqe_decodes_to_its_slice_across_wraps(void)
 	uint32_t i;
 
 	harness_seed();
-	for (i = 0; i < 300; i++) {
+	for (i = 0; i < 300 && !harness_failed(); i++) {
 		uint32_t slots_log2 = (uint32_t)harness_between(0, 9);
 
 		/* The WQE ring may be longer than the slices' one, never shorter. */
@@ -332,14 +332,14 @@ reap_returns_what_the_device_wrote_over_many_laps(void)
 	uint32_t i, k;
 
 	harness_seed();
-	for (i = 0; i < 300; i++) {
+	for (i = 0; i < 300 && !harness_failed(); i++) {
 		device_make(&device, firsts[i % 3]);
-		while (device.n_expected < 4000) {
+		while (device.n_expected < 4000 && !harness_failed()) {
 			for (k = (uint32_t)harness_between(0, device_room(&device)); k > 0; k--)
 				device_report(&device);
 			reap_some(&device, false);
 		}
-		while (device.n_seen < device.n_expected && device.cq.ci != device.pi)
+		while (device.cq.ci != device.pi && !harness_failed())
 			reap_some(&device, true);
 		CU_ASSERT_EQUAL(device.n_seen, device.n_expected);
 		reap_some(&device, true);
@@ -359,7 +359,7 @@ queues_are_found_by_qpn_through_attach_and_detach(void)
 	uint32_t turn, i;
 
 	harness_seed();
-	for (turn = 0; turn < 2000; turn++) {
+	for (turn = 0; turn < 2000 && !harness_failed(); turn++) {
 		i = (uint32_t)harness_between(0, N_TABLE - 1);
 		if (attached[i]) {
 			mlx5dp_sq_detach(&cq.cq, &sqs[i].sq);
