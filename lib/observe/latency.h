@@ -20,8 +20,8 @@ struct kvr_latency {
 void kvr_latency_add(struct kvr_latency *latency, uint64_t ns);
 /* dst += src; src may be in use by its writer. */
 void kvr_latency_merge(struct kvr_latency *dst, const struct kvr_latency *src);
-/* Upper bound of the bucket of the pct-th percentile (0 < pct <= 100), and at most the largest value
- * seen, in ns; 0 when empty. */
+/* Upper bound of the bucket of the pct-th percentile (0 < pct <= 100), and at most the largest
+ * value seen, in ns; 0 when empty. */
 uint64_t kvr_latency_percentile_ns(const struct kvr_latency *latency, double pct);
 
 #endif

@@ -27,10 +27,7 @@
 #include "latency.h"
 
 #define NS_PER_SECOND 1000000000ull
-#define PAGE_DEVICES  16 /* about 500 bytes each */
-#define PAGE_LCORES   64 /* about 170 */
-#define PAGE_LANES    32 /* about 400 with long names */
-#define PAGE_POOLS    16
+#define PAGE_LANES    32 /* 430 bytes each with the longest names; other lists fit as they are */
 
 /* Whom the endpoints answer for. The lock is held while one answers: it is taken before the
  * engine's control lock, never after. */
@@ -42,15 +39,8 @@ static pthread_mutex_t samples_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* ---- samples and rates ---- */
 
-static const struct {
-	const char *name; /* behind tx_ and rx_ */
-	uint64_t ns;
-} windows[] = {
-	{"bytes_per_sec_1s", NS_PER_SECOND},
-	{"bytes_per_sec_10s", 10 * NS_PER_SECOND},
-	{"bytes_per_sec_60s", 60 * NS_PER_SECOND},
-};
-#define N_WINDOWS (sizeof(windows) / sizeof(windows[0]))
+static const unsigned int window_seconds[] = {1, 10, 60};
+#define N_WINDOWS (sizeof(window_seconds) / sizeof(window_seconds[0]))
 
 static void
 sample_take(const struct kvr_engine *engine, struct kvr_sample *sample)
@@ -114,7 +104,8 @@ history_read(const struct kvr_engine *engine, struct history *history)
 	pthread_mutex_lock(&samples_lock);
 	sample_take(engine, &history->now);
 	for (size_t i = 0; i < N_WINDOWS; i++)
-		sample_before(&engine->samples, &history->now, windows[i].ns, &history->before[i]);
+		sample_before(&engine->samples, &history->now, window_seconds[i] * NS_PER_SECOND,
+			      &history->before[i]);
 	pthread_mutex_unlock(&samples_lock);
 }
 
@@ -139,7 +130,8 @@ add_throughput(struct rte_tel_data *dict, const struct history *history, uint32_
 
 			for (uint32_t i = first; i < end; i++)
 				old_bytes += before->bytes[i][op];
-			snprintf(key, sizeof(key), "%s%s", prefixes[op], windows[w].name);
+			snprintf(key, sizeof(key), "%sbytes_per_sec_%us", prefixes[op],
+				 window_seconds[w]);
 			rte_tel_data_add_dict_u64(dict, key,
 						  rate_per_sec(bytes - old_bytes,
 							       history->now.at_ns - before->at_ns));
@@ -295,7 +287,7 @@ answer_throughput(struct kvr_engine *engine, const char *params, struct rte_tel_
 	struct history history;
 	struct rte_tel_data *dict;
 	struct list list;
-	int err = list_start(&list, reply, "devices", NULL, PAGE_DEVICES);
+	int err = list_start(&list, reply, "devices", NULL, KVR_MAX_DEVICES);
 
 	(void)params; /* every device fits into one reply */
 	if (err != 0)
@@ -354,7 +346,7 @@ answer_devices(struct kvr_engine *engine, const char *params, struct rte_tel_dat
 	struct kvr_device_stats stats[KVR_MAX_DEVICES];
 	uint32_t n = kvr_stats_devices(engine, stats, KVR_MAX_DEVICES);
 	struct list list;
-	int err = list_start(&list, reply, "devices", params, PAGE_DEVICES);
+	int err = list_start(&list, reply, "devices", params, KVR_MAX_DEVICES);
 
 	if (err != 0)
 		return err;
@@ -410,7 +402,7 @@ answer_lcores(struct kvr_engine *engine, const char *params, struct rte_tel_data
 	struct kvr_lcore_stats stats[KVR_MAX_POLLERS];
 	uint32_t n = kvr_stats_lcores(engine, stats, KVR_MAX_POLLERS);
 	struct list list;
-	int err = list_start(&list, reply, "lcores", params, PAGE_LCORES);
+	int err = list_start(&list, reply, "lcores", params, KVR_MAX_POLLERS);
 
 	if (err != 0)
 		return err;
@@ -500,7 +492,7 @@ static int
 answer_pools(struct kvr_engine *engine, const char *params, struct rte_tel_data *reply)
 {
 	struct list list;
-	int err = list_start(&list, reply, "pools", params, PAGE_POOLS);
+	int err = list_start(&list, reply, "pools", params, KVR_MAX_POOLS);
 
 	if (err != 0)
 		return err;
@@ -530,10 +522,6 @@ answer_pools(struct kvr_engine *engine, const char *params, struct rte_tel_data 
 static int
 answer_latency(struct kvr_engine *engine, const char *params, struct rte_tel_data *reply)
 {
-	static const struct {
-		const char *key;
-		double pct;
-	} percentiles[] = {{"p50_us", 50}, {"p90_us", 90}, {"p99_us", 99}, {"p999_us", 99.9}};
 	struct kvr_latency all = {.n = 0};
 
 	(void)params;
@@ -541,10 +529,10 @@ answer_latency(struct kvr_engine *engine, const char *params, struct rte_tel_dat
 		kvr_latency_merge(&all, &engine->pollers[i]->latency);
 	rte_tel_data_start_dict(reply);
 	rte_tel_data_add_dict_u64(reply, "batches", all.n);
-	for (size_t i = 0; i < sizeof(percentiles) / sizeof(percentiles[0]); i++)
-		rte_tel_data_add_dict_u64(reply, percentiles[i].key,
-					  kvr_latency_percentile_ns(&all, percentiles[i].pct) /
-						  1000);
+	rte_tel_data_add_dict_u64(reply, "p50_us", kvr_latency_percentile_ns(&all, 50) / 1000);
+	rte_tel_data_add_dict_u64(reply, "p90_us", kvr_latency_percentile_ns(&all, 90) / 1000);
+	rte_tel_data_add_dict_u64(reply, "p99_us", kvr_latency_percentile_ns(&all, 99) / 1000);
+	rte_tel_data_add_dict_u64(reply, "p999_us", kvr_latency_percentile_ns(&all, 99.9) / 1000);
 	rte_tel_data_add_dict_u64(reply, "max_us", all.max_ns / 1000);
 	return 0;
 }
