@@ -251,7 +251,8 @@ bench_initiator_run(const struct bench_options *options, const struct bench_work
 		    bench_json_write(options->json_path, &report, eal_argc, eal_argv) != 0)
 			status = BENCH_FAILED;
 		bench_report_print(&report);
-		bench_signal_wait(options->linger_ns);
+		if (!report.interrupted)
+			bench_signal_wait(options->linger_ns);
 	}
 	bench_node_close(&node);
 	return status;

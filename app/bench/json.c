@@ -2,6 +2,7 @@
 #include "json.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,163 +39,207 @@ cpu_name(char *name, size_t n)
 		fclose(stream);
 }
 
-static json_t *
-pack_machine(const struct bench_report *report, int eal_argc, char **eal_argv)
+static void
+put_text(json_t *object, const char *key, const char *value)
 {
+	json_object_set_new(object, key, json_string(value));
+}
+
+static void
+put_number(json_t *object, const char *key, uint64_t value)
+{
+	json_object_set_new(object, key, json_integer((json_int_t)value));
+}
+
+static void
+put_real(json_t *object, const char *key, double value)
+{
+	json_object_set_new(object, key, json_real(value));
+}
+
+static void
+put_bool(json_t *object, const char *key, bool value)
+{
+	json_object_set_new(object, key, json_boolean(value));
+}
+
+static json_t *
+machine_json(const struct bench_report *report, int eal_argc, char **eal_argv)
+{
+	json_t *json = json_object();
 	json_t *arguments = json_array();
 	json_t *devices = json_array();
 	struct utsname system;
 	char cpu[256];
 
-	for (int i = 1; i < eal_argc; i++)
-		json_array_append_new(arguments, json_string(eal_argv[i]));
-	for (uint32_t i = 0; i < report->counters.n_devices; i++) {
-		const struct kvr_device_stats *device = &report->counters.devices[i];
-
-		json_array_append_new(devices,
-				      json_pack("{s:s, s:s, s:i}", "name", device->name, "bdf",
-						device->bdf, "numa_node", device->numa_node));
-	}
 	uname(&system);
 	cpu_name(cpu, sizeof(cpu));
-	return json_pack("{s:s, s:I, s:s, s:s, s:s, s:o, s:o}", "cpu", cpu, "n_cpus",
-			 (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "kernel", system.release,
-			 "dpdk", rte_version(), "rdma_core", RDMA_CORE_VERSION, "devices", devices,
-			 "eal_arguments", arguments);
-}
+	put_text(json, "cpu", cpu);
+	put_number(json, "n_cpus", (uint64_t)sysconf(_SC_NPROCESSORS_ONLN));
+	put_text(json, "kernel", system.release);
+	put_text(json, "dpdk", rte_version());
+	put_text(json, "rdma_core", RDMA_CORE_VERSION);
+	for (uint32_t i = 0; i < report->counters.n_devices; i++) {
+		const struct kvr_device_stats *stats = &report->counters.devices[i];
+		json_t *device = json_object();
 
-static json_t *
-pack_options(const struct bench_options *options)
-{
-	json_t *json = json_pack(
-		"{s:s, s:s, s:s, s:s, s:I, s:I, s:i, s:i, s:I, s:I, s:b, s:b, s:b}", "segment_id",
-		options->segment_id, "operation",
-		options->operation == KVR_OP_READ ? "read" : "write", "level",
-		options->level == KVR_LEVEL_SENT ? "sent" : "visible", "priority",
-		options->priority == KVR_CLASS_BULK ? "bulk" : "latency", "buffer_bytes",
-		(json_int_t)options->buffer_bytes, "block_bytes", (json_int_t)options->block_bytes,
-		"batch_size", (int)options->batch_size, "threads", (int)options->n_threads,
-		"slice_bytes", (json_int_t)options->slice_bytes, "timeout_ms",
-		(json_int_t)options->timeout_ms, "hot", options->hot, "verify", options->verify,
-		"cross_numa", options->cross_numa);
-
-	if (options->trace_path != NULL) {
-		json_object_set_new(json, "trace", json_string(options->trace_path));
-		json_object_set_new(json, "kv_bytes_per_token",
-				    json_integer((json_int_t)options->kv_bytes_per_token));
-		json_object_set_new(json, "layers", json_integer(options->n_layers));
-		json_object_set_new(json, "speedup",
-				    options->speedup == 0 ? json_string("max")
-							  : json_real(options->speedup));
+		put_text(device, "name", stats->name);
+		put_text(device, "bdf", stats->bdf);
+		json_object_set_new(device, "numa_node", json_integer(stats->numa_node));
+		json_array_append_new(devices, device);
 	}
+	json_object_set_new(json, "devices", devices);
+	for (int i = 1; i < eal_argc; i++)
+		json_array_append_new(arguments, json_string(eal_argv[i]));
+	json_object_set_new(json, "eal_arguments", arguments);
 	return json;
 }
 
 static json_t *
-pack_latency(const struct kvr_latency *latency)
+options_json(const struct bench_options *options)
 {
-	return json_pack("{s:I, s:f, s:f, s:f, s:f, s:f}", "n", (json_int_t)latency->n, "p50_us",
-			 (double)kvr_latency_percentile_ns(latency, 50) / 1e3, "p90_us",
-			 (double)kvr_latency_percentile_ns(latency, 90) / 1e3, "p99_us",
-			 (double)kvr_latency_percentile_ns(latency, 99) / 1e3, "p999_us",
-			 (double)kvr_latency_percentile_ns(latency, 99.9) / 1e3, "max_us",
-			 (double)latency->max_ns / 1e3);
-}
+	json_t *json = json_object();
 
-static json_t *
-pack_devices(const struct bench_report *report)
-{
-	json_t *array = json_array();
-
-	for (uint32_t i = 0; i < report->counters.n_devices; i++) {
-		const struct kvr_device_stats *device = &report->counters.devices[i];
-
-		json_array_append_new(
-			array,
-			json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name",
-				  device->name, "tx_bytes", (json_int_t)device->tx_bytes,
-				  "rx_bytes", (json_int_t)device->rx_bytes, "tx_slices",
-				  (json_int_t)device->tx_slices, "rx_slices",
-				  (json_int_t)device->rx_slices, "failed_bytes",
-				  (json_int_t)device->failed_bytes, "proofs",
-				  (json_int_t)device->proofs, "wqes", (json_int_t)device->wqes,
-				  "doorbells", (json_int_t)device->doorbells, "cqes",
-				  (json_int_t)device->cqes, "errors", (json_int_t)device->errors));
+	put_text(json, "segment_id", options->segment_id);
+	put_number(json, "buffer_bytes", options->buffer_bytes);
+	put_number(json, "batch_size", options->batch_size);
+	put_number(json, "threads", options->n_threads);
+	put_number(json, "slice_bytes", options->slice_bytes);
+	put_number(json, "timeout_ms", options->timeout_ms);
+	put_text(json, "level", options->level == KVR_LEVEL_SENT ? "sent" : "visible");
+	put_text(json, "priority", options->priority == KVR_CLASS_BULK ? "bulk" : "latency");
+	put_bool(json, "verify", options->verify);
+	put_bool(json, "cross_numa", options->cross_numa);
+	if (options->trace_path == NULL) {
+		put_text(json, "operation", options->operation == KVR_OP_READ ? "read" : "write");
+		put_number(json, "block_bytes", options->block_bytes);
+		put_real(json, "duration_s", (double)options->duration_ns / 1e9);
+		put_bool(json, "hot", options->hot);
+		return json;
 	}
-	return array;
+	put_text(json, "trace", options->trace_path);
+	put_number(json, "kv_bytes_per_token", options->kv_bytes_per_token);
+	put_number(json, "layers", options->n_layers);
+	if (options->speedup == 0)
+		put_text(json, "speedup", "max");
+	else
+		put_real(json, "speedup", options->speedup);
+	return json;
 }
 
 static json_t *
-pack_lcores(const struct bench_report *report)
+latency_json(const struct kvr_latency *latency)
 {
-	json_t *array = json_array();
+	json_t *json = json_object();
 
-	for (uint32_t i = 0; i < report->counters.n_lcores; i++) {
-		const struct kvr_lcore_stats *lcore = &report->counters.lcores[i];
-		uint64_t all_ns = lcore->busy_ns + lcore->idle_ns;
-
-		json_array_append_new(
-			array,
-			json_pack("{s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "lcore",
-				  (int)lcore->lcore, "numa_node", lcore->numa_node, "polls",
-				  (json_int_t)lcore->polls, "empty_polls",
-				  (json_int_t)lcore->empty_polls, "busy_ns",
-				  (json_int_t)lcore->busy_ns, "idle_ns", (json_int_t)lcore->idle_ns,
-				  "batches", (json_int_t)lcore->batches, "transfers",
-				  (json_int_t)lcore->transfers, "busy_pct",
-				  all_ns == 0 ? 0.0
-					      : 100.0 * (double)lcore->busy_ns / (double)all_ns));
-	}
-	return array;
+	put_number(json, "n", latency->n);
+	put_real(json, "p50_us", (double)kvr_latency_percentile_ns(latency, 50) / 1e3);
+	put_real(json, "p90_us", (double)kvr_latency_percentile_ns(latency, 90) / 1e3);
+	put_real(json, "p99_us", (double)kvr_latency_percentile_ns(latency, 99) / 1e3);
+	put_real(json, "p999_us", (double)kvr_latency_percentile_ns(latency, 99.9) / 1e3);
+	put_real(json, "max_us", (double)latency->max_ns / 1e3);
+	return json;
 }
 
 static json_t *
-pack_replay(const struct bench_replay_totals *replay)
+device_json(const struct kvr_device_stats *device)
 {
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "requests",
-			 (json_int_t)replay->n_requests, "block_references",
-			 (json_int_t)replay->n_references, "block_hits", (json_int_t)replay->n_hits,
-			 "distinct_blocks", (json_int_t)replay->n_distinct, "evictions",
-			 (json_int_t)replay->n_evictions, "block_bytes",
-			 (json_int_t)replay->block_bytes, "pool_blocks",
-			 (json_int_t)replay->pool_blocks, "request_latency",
-			 pack_latency(&replay->latency));
+	json_t *json = json_object();
+
+	put_text(json, "name", device->name);
+	put_number(json, "tx_bytes", device->tx_bytes);
+	put_number(json, "rx_bytes", device->rx_bytes);
+	put_number(json, "tx_slices", device->tx_slices);
+	put_number(json, "rx_slices", device->rx_slices);
+	put_number(json, "failed_bytes", device->failed_bytes);
+	put_number(json, "proofs", device->proofs);
+	put_number(json, "wqes", device->wqes);
+	put_number(json, "doorbells", device->doorbells);
+	put_number(json, "cqes", device->cqes);
+	put_number(json, "errors", device->errors);
+	return json;
 }
 
 static json_t *
-pack_result(const struct bench_report *report)
+lcore_json(const struct kvr_lcore_stats *lcore)
+{
+	json_t *json = json_object();
+
+	put_number(json, "lcore", lcore->lcore);
+	json_object_set_new(json, "numa_node", json_integer(lcore->numa_node));
+	put_number(json, "polls", lcore->polls);
+	put_number(json, "empty_polls", lcore->empty_polls);
+	put_number(json, "busy_ns", lcore->busy_ns);
+	put_number(json, "idle_ns", lcore->idle_ns);
+	put_real(json, "busy_pct", bench_report_busy_pct(lcore));
+	put_number(json, "batches", lcore->batches);
+	put_number(json, "transfers", lcore->transfers);
+	return json;
+}
+
+static json_t *
+replay_json(const struct bench_replay_totals *replay)
+{
+	json_t *json = json_object();
+
+	put_number(json, "requests", replay->n_requests);
+	put_number(json, "block_references", replay->n_references);
+	put_number(json, "block_hits", replay->n_hits);
+	put_number(json, "distinct_blocks", replay->n_distinct);
+	put_number(json, "evictions", replay->n_evictions);
+	put_number(json, "block_bytes", replay->block_bytes);
+	put_number(json, "pool_blocks", replay->pool_blocks);
+	json_object_set_new(json, "request_latency", latency_json(&replay->latency));
+	return json;
+}
+
+static json_t *
+result_json(const struct bench_report *report)
 {
 	uint64_t bytes = report->bytes[KVR_OP_READ] + report->bytes[KVR_OP_WRITE];
 	double seconds = (double)report->duration_ns / 1e9;
-	json_t *json = json_pack("{s:s, s:f, s:I, s:I, s:I, s:I, s:f, s:o, s:o, s:o}", "status",
-				 report->status == 0 ? "ok" : strerror(-report->status),
-				 "duration_s", seconds, "batches", (json_int_t)report->n_batches,
-				 "transfers", (json_int_t)report->n_transfers, "tx_bytes",
-				 (json_int_t)report->bytes[KVR_OP_WRITE], "rx_bytes",
-				 (json_int_t)report->bytes[KVR_OP_READ], "bytes_per_sec",
-				 seconds > 0 ? (double)bytes / seconds : 0.0, "batch_latency",
-				 pack_latency(&report->latency), "devices", pack_devices(report),
-				 "lcores", pack_lcores(report));
+	json_t *json = json_object();
+	json_t *devices = json_array();
+	json_t *lcores = json_array();
 
+	put_text(json, "status", report->status == 0 ? "ok" : strerror(-report->status));
+	put_bool(json, "interrupted", report->interrupted);
+	put_real(json, "duration_s", seconds);
+	put_number(json, "batches", report->n_batches);
+	put_number(json, "transfers", report->n_transfers);
+	put_number(json, "tx_bytes", report->bytes[KVR_OP_WRITE]);
+	put_number(json, "rx_bytes", report->bytes[KVR_OP_READ]);
+	put_real(json, "bytes_per_sec", seconds > 0 ? (double)bytes / seconds : 0);
+	json_object_set_new(json, "batch_latency", latency_json(&report->latency));
+	for (uint32_t i = 0; i < report->counters.n_devices; i++)
+		json_array_append_new(devices, device_json(&report->counters.devices[i]));
+	json_object_set_new(json, "devices", devices);
+	for (uint32_t i = 0; i < report->counters.n_lcores; i++)
+		json_array_append_new(lcores, lcore_json(&report->counters.lcores[i]));
+	json_object_set_new(json, "lcores", lcores);
 	if (report->replay != NULL)
-		json_object_set_new(json, "trace", pack_replay(report->replay));
+		json_object_set_new(json, "trace", replay_json(report->replay));
 	return json;
 }
 
 int
 bench_json_write(const char *path, const struct bench_report *report, int eal_argc, char **eal_argv)
 {
-	json_t *json =
-		json_pack("{s:s, s:s, s:o, s:o, s:o}", "kvrail", KVRAIL_VERSION, "git_commit",
-			  KVRAIL_GIT, "machine", pack_machine(report, eal_argc, eal_argv),
-			  "options", pack_options(report->options), "result", pack_result(report));
-	int err = 0;
+	json_t *json = json_object();
+	FILE *file = fopen(path, "w");
+	int err = file == NULL ? -errno : 0;
 
-	errno = ENOMEM;
-	if (json == NULL || json_dump_file(json, path, JSON_INDENT(2)) != 0) {
+	put_text(json, "kvrail", KVRAIL_VERSION);
+	put_text(json, "git_commit", KVRAIL_GIT);
+	json_object_set_new(json, "machine", machine_json(report, eal_argc, eal_argv));
+	json_object_set_new(json, "options", options_json(report->options));
+	json_object_set_new(json, "result", result_json(report));
+	if (err == 0 && json_dumpf(json, file, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) != 0)
+		err = -EIO;
+	if (file != NULL && fclose(file) != 0 && err == 0)
 		err = -errno;
-		bench_message("--json %s: %s", path, strerror(-err));
-	}
 	json_decref(json);
+	if (err != 0)
+		bench_message("--json %s: %s", path, strerror(-err));
 	return err;
 }

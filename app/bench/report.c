@@ -80,6 +80,7 @@ bench_report_gather(struct bench_report *report, const struct bench_run *run,
 	*report = (struct bench_report){
 		.options = run->node->options,
 		.status = run->status,
+		.interrupted = run->interrupted,
 		.duration_ns = run->end_ns - run->start_ns,
 	};
 	for (uint32_t i = 0; i < run->n_workers; i++) {
@@ -95,7 +96,14 @@ bench_report_gather(struct bench_report *report, const struct bench_run *run,
 	counters_subtract(&report->counters, before);
 }
 
-/* Per second, in the unit asked for. */
+double
+bench_report_busy_pct(const struct kvr_lcore_stats *lcore)
+{
+	uint64_t all_ns = lcore->busy_ns + lcore->idle_ns;
+
+	return all_ns == 0 ? 0 : 100.0 * (double)lcore->busy_ns / (double)all_ns;
+}
+
 double
 bench_report_rate(const struct bench_report *report, uint64_t bytes)
 {
@@ -138,12 +146,10 @@ print_lcores(const struct bench_report *report)
 	       "M transfers/s", "busy %");
 	for (uint32_t i = 0; i < report->counters.n_lcores; i++) {
 		const struct kvr_lcore_stats *lcore = &report->counters.lcores[i];
-		uint64_t all_ns = lcore->busy_ns + lcore->idle_ns;
 
 		printf("%-12u %4d %16" PRIu64 " %16" PRIu64 " %20.3f %7.1f\n", lcore->lcore,
 		       lcore->numa_node, lcore->batches, lcore->transfers,
-		       millions_per_second(report, lcore->transfers),
-		       all_ns == 0 ? 0 : 100.0 * (double)lcore->busy_ns / (double)all_ns);
+		       millions_per_second(report, lcore->transfers), bench_report_busy_pct(lcore));
 	}
 }
 

@@ -3,6 +3,7 @@
 #ifndef BENCH_REPORT_H
 #define BENCH_REPORT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "kvr.h"
@@ -33,7 +34,8 @@ struct bench_replay_totals {
 
 struct bench_report {
 	const struct bench_options *options;
-	int status; /* 0 or -errno */
+	int status;	  /* 0 or -errno */
+	bool interrupted; /* by a signal */
 	uint64_t duration_ns;
 	uint64_t n_batches;
 	uint64_t n_transfers;
@@ -57,6 +59,8 @@ void bench_counters_read(const struct kvr_engine *engine, struct bench_counters 
 /* The run's totals, and the engine's counters since `before`. */
 void bench_report_gather(struct bench_report *report, const struct bench_run *run,
 			 const struct bench_counters *before);
+double bench_report_busy_pct(const struct kvr_lcore_stats *lcore);
+/* Per second, in the unit asked for. */
 double bench_report_rate(const struct bench_report *report, uint64_t bytes);
 
 /* Tables, latencies and the `Test completed` line, which ends it. */

@@ -201,8 +201,10 @@ run_watch(struct bench_run *run)
 	struct bench_progress progress = {0};
 
 	while (__atomic_load_n(&run->n_running, __ATOMIC_ACQUIRE) != 0) {
-		if (bench_signal_wait(SIGNAL_TICK_NS))
+		if (bench_signal_wait(SIGNAL_TICK_NS)) {
+			run->interrupted = true;
 			__atomic_store_n(&run->stop, true, __ATOMIC_RELAXED);
+		}
 		if (bench_now_ns() >= next_ns) {
 			bench_report_progress(run, &progress);
 			next_ns += PROGRESS_TICK_NS;

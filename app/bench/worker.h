@@ -46,6 +46,7 @@ struct bench_run {
 	uint32_t n_workers;
 	uint32_t n_running; /* atomic */
 	bool stop;	    /* atomic: a signal, or a failure */
+	bool interrupted;   /* by a signal */
 	int status;	    /* atomic: the first failure */
 	uint64_t start_ns;
 	uint64_t end_ns; /* when the last thread was done */
