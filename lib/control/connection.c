@@ -285,12 +285,14 @@ kvr_connection_answer(struct kvr_connection *connection, json_t *answer)
 	pthread_mutex_lock(&connection->lock);
 	LIST_FOREACH (request, &connection->requests, link) {
 		if ((id == 0 || request->id == (uint64_t)id) && request->answer == NULL) {
-			request->answer = json_incref(answer);
+			request->answer = answer;
+			answer = NULL;
 			pthread_cond_broadcast(&connection->cond);
 			break;
 		}
 	}
 	pthread_mutex_unlock(&connection->lock);
+	json_decref(answer);
 }
 
 void

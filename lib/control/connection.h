@@ -83,7 +83,7 @@ int kvr_connection_send(struct kvr_connection *connection, json_t *message);
 int kvr_connection_request(struct kvr_connection *connection, json_t *message, uint64_t deadline_ns,
 			   json_t **answer);
 /* Hands an answer to the thread that waits for it; one without an id (refused before any request
- * was read) to any that waits. */
+ * was read) to any that waits. Consumes it: JSON is not shared by threads. */
 void kvr_connection_answer(struct kvr_connection *connection, json_t *answer);
 /* Says that the connection is lost and wakes all that wait. The first cause stays. */
 void kvr_connection_fail(struct kvr_connection *connection, int err);

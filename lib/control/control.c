@@ -19,8 +19,7 @@
 #include "engine.h"
 
 #define TURN_MS		250 /* a turn at least, for the telemetry's samples */
-#define BACKLOG		64
-#define MESSAGES_A_TURN 16 /* of one connection, so that it does not starve the others */
+#define MESSAGES_A_TURN 16  /* of one connection, so that it does not starve the others */
 #define STALL_NS	((uint64_t)5000000000) /* a peer that does not read for so long is lost */
 #define HELLO_NS	((uint64_t)5000000000) /* who connects has so long to say hello */
 
@@ -79,10 +78,11 @@ connection_read(struct kvr_connection *connection)
 		ret = kvr_message_read(&connection->stream, &connection->inbox, &message);
 		if (ret <= 0)
 			return ret;
-		if (connection->initiator)
+		if (connection->initiator) {
 			kvr_connection_answer(connection, message);
-		else
-			ret = kvr_target_message(connection, message);
+			continue;
+		}
+		ret = kvr_target_message(connection, message);
 		json_decref(message);
 		if (ret < 0)
 			return ret;
@@ -206,7 +206,7 @@ listen_any(const char *host, const char *port, int *fd_out)
 			continue;
 		}
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-		if (bind(fd, info->ai_addr, info->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0) {
+		if (bind(fd, info->ai_addr, info->ai_addrlen) == 0 && listen(fd, SOMAXCONN) == 0) {
 			*fd_out = fd;
 			ret = 0;
 		} else {

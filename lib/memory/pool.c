@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Pools. Set-up: a memzone of EAL's hugepages, touched and registered. Later: blocks and runs of
- * blocks, lowest first, by a bitmap under a spinlock. The same lock covers the mempool of
+ * blocks, lowest first, by a bitmap under a lock. The same lock covers the mempool of
  * descriptors, which therefore needs no cache and no multi-producer ring, and may be used by
  * threads that EAL does not know.
  */
@@ -285,7 +285,7 @@ kvr_pool_create(struct kvr_engine *engine, const struct kvr_pool_config *config,
 	pool->engine = engine;
 	pool->block_bytes = config->block_bytes;
 	pool->n_blocks = (uint32_t)n_blocks;
-	rte_spinlock_init(&pool->lock);
+	pthread_mutex_init(&pool->lock, NULL);
 	if (config->name != NULL)
 		snprintf(pool->name, sizeof(pool->name), "%s", config->name);
 	else
@@ -313,6 +313,7 @@ kvr_pool_destroy(struct kvr_pool *pool)
 	rte_mempool_free(pool->descriptors);
 	if (pool->memzone != NULL)
 		rte_memzone_free(pool->memzone);
+	pthread_mutex_destroy(&pool->lock);
 	free(pool->free);
 	free(pool);
 }
@@ -335,7 +336,7 @@ kvr_pool_usage(struct kvr_pool *pool, uint32_t *n_free, uint32_t *largest_run)
 	uint32_t from, end;
 
 	*largest_run = 0;
-	rte_spinlock_lock(&pool->lock);
+	pthread_mutex_lock(&pool->lock);
 	*n_free = pool->n_free;
 	for (from = find(pool, pool->hint, true); from < pool->n_blocks;
 	     from = find(pool, end, true)) {
@@ -343,7 +344,7 @@ kvr_pool_usage(struct kvr_pool *pool, uint32_t *n_free, uint32_t *largest_run)
 		if (end - from > *largest_run)
 			*largest_run = end - from;
 	}
-	rte_spinlock_unlock(&pool->lock);
+	pthread_mutex_unlock(&pool->lock);
 }
 
 /* ---- blocks ---- */
@@ -354,7 +355,7 @@ kvr_block_alloc_bulk(struct kvr_pool *pool, struct kvr_block **blocks, uint32_t 
 	uint32_t i;
 	int ret = -ENOSPC;
 
-	rte_spinlock_lock(&pool->lock);
+	pthread_mutex_lock(&pool->lock);
 	if (n <= pool->n_free && rte_mempool_get_bulk(pool->descriptors, (void **)blocks, n) == 0) {
 		for (i = 0; i < n; i++) {
 			pool->hint = find(pool, pool->hint, true);
@@ -362,7 +363,7 @@ kvr_block_alloc_bulk(struct kvr_pool *pool, struct kvr_block **blocks, uint32_t 
 		}
 		ret = 0;
 	}
-	rte_spinlock_unlock(&pool->lock);
+	pthread_mutex_unlock(&pool->lock);
 	return ret;
 }
 
@@ -374,7 +375,7 @@ kvr_block_alloc_run(struct kvr_pool *pool, uint32_t n_blocks, struct kvr_block *
 
 	if (n_blocks == 0)
 		return -EINVAL;
-	rte_spinlock_lock(&pool->lock);
+	pthread_mutex_lock(&pool->lock);
 	if (n_blocks > pool->n_free)
 		goto out;
 	for (from = find(pool, pool->hint, true); from < pool->n_blocks;
@@ -389,7 +390,7 @@ kvr_block_alloc_run(struct kvr_pool *pool, uint32_t n_blocks, struct kvr_block *
 		break;
 	}
 out:
-	rte_spinlock_unlock(&pool->lock);
+	pthread_mutex_unlock(&pool->lock);
 	return ret;
 }
 
@@ -410,7 +411,7 @@ kvr_block_free_bulk(struct kvr_pool *pool, struct kvr_block **blocks, uint32_t n
 {
 	uint32_t i, n_bad = 0, bad_idx = 0;
 
-	rte_spinlock_lock(&pool->lock);
+	pthread_mutex_lock(&pool->lock);
 	for (i = 0; i < n; i++) {
 		struct kvr_block *block = blocks[i];
 
@@ -426,7 +427,7 @@ kvr_block_free_bulk(struct kvr_pool *pool, struct kvr_block **blocks, uint32_t n
 		block->n_blocks = 0;
 		rte_mempool_put(pool->descriptors, block);
 	}
-	rte_spinlock_unlock(&pool->lock);
+	pthread_mutex_unlock(&pool->lock);
 	if (n_bad > 0)
 		KVR_LOG(ERR, "pool %s: %u of %u blocks freed are not allocated (one is block %u)\n",
 			pool->name, n_bad, n, bad_idx);

@@ -7,11 +7,11 @@
 #ifndef KVR_POOL_H
 #define KVR_POOL_H
 
+#include <pthread.h>
 #include <stdint.h>
 
 #include <rte_mempool.h>
 #include <rte_memzone.h>
-#include <rte_spinlock.h>
 
 #include "kvr.h"
 #include "limits.h"
@@ -25,7 +25,8 @@ struct kvr_pool {
 	int numa_node; /* where the memory really is */
 	struct kvr_region *region;
 
-	rte_spinlock_t lock; /* guards all below */
+	/* Guards all below. A mutex: any thread may be preempted while it holds it. */
+	pthread_mutex_t lock;
 	uint32_t n_free;
 	uint32_t hint;	/* no block below it is free */
 	uint64_t *free; /* a bit for each block, 1: free */
