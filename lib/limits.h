@@ -30,6 +30,7 @@
 		   */
 #define KVR_SLICE_BYTES	  (256 << 10) /* the default cut of a large transfer */
 #define KVR_LANE_BYTES	  (8 << 20)   /* in flight on a lane: several times bandwidth x delay */
+#define KVR_PROBE_BYTES	  (128 << 10) /* in flight at least for a lane's rate to be measured */
 #define KVR_TIMEOUT_MS	  5000	      /* the default deadline of a batch */
 #define KVR_SPIN_US	  200  /* a poller with nothing in hand pauses so long before it sleeps */
 #define KVR_TICK_US	  500  /* the poller's housekeeping */

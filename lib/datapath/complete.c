@@ -136,7 +136,6 @@ slices_done(struct kvr_poller *poller, struct kvr_lane *lane, uint32_t end)
 		on->bytes[KVR_OP_WRITE] += bytes[KVR_OP_WRITE];
 		on->slices[KVR_OP_READ] += slices[KVR_OP_READ];
 		on->slices[KVR_OP_WRITE] += slices[KVR_OP_WRITE];
-		lane->tick_bytes += bytes[KVR_OP_READ] + bytes[KVR_OP_WRITE];
 		kvr_count(&lane->n_bytes, bytes[KVR_OP_READ] + bytes[KVR_OP_WRITE]);
 		part_retire(lane, part, sq->ci - first,
 			    bytes[KVR_OP_READ] + bytes[KVR_OP_WRITE] + bytes[KVR_SLICE_PROOF]);
@@ -144,6 +143,8 @@ slices_done(struct kvr_poller *poller, struct kvr_lane *lane, uint32_t end)
 			part_end(poller, part);
 	}
 	kvr_count(&lane->n_slices, end - begin);
+	if (lane->probe_bytes != 0 && (int32_t)(end - lane->probe_end) >= 0)
+		kvr_lane_probed(lane, poller->now_tsc);
 }
 
 /* The oldest slice has failed, for the lane's cause. */

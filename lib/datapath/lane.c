@@ -116,21 +116,47 @@ kvr_lane_fail(struct kvr_lane *lane, int status)
 	return kvr_poller_call(lane->poller, fail_owner, &fail);
 }
 
-/* How long a byte takes on this lane, by its own completions while it always had some in flight. */
+/* The cost that a probe shows: time over the bytes that were in flight when it began, its own and
+ * those before it. That is right for lanes that share a port or a NIC too, where bytes completed in
+ * a while would say how much a lane was given, and the poor get poorer. */
 static void
-byte_cost_update(struct kvr_lane *lane, uint64_t elapsed_tsc)
+byte_cost_update(struct kvr_lane *lane, uint64_t now_tsc)
 {
-	bool busy = lane->inflight_bytes != 0;
+	uint64_t max = byte_cost_of(lane->device) << COST_MAX_SHIFT;
+	uint64_t sample = ((now_tsc - lane->probe_tsc) << 16) / lane->probe_bytes;
 
-	if (busy && lane->was_busy) {
-		uint64_t max = byte_cost_of(lane->device) << COST_MAX_SHIFT;
-		uint64_t sample = lane->tick_bytes == 0 ? lane->byte_cost * 2
-							: (elapsed_tsc << 16) / lane->tick_bytes;
+	lane->byte_cost = RTE_MIN((lane->byte_cost * 3 + sample) / 4 + 1, max);
+}
 
-		lane->byte_cost = RTE_MIN((lane->byte_cost * 7 + sample) / 8 + 1, max);
-	}
-	lane->was_busy = busy;
-	lane->tick_bytes = 0;
+void
+kvr_lane_probe(struct kvr_lane *lane, uint64_t now_tsc)
+{
+	/* With less in flight the latency of the way there and back is what would be measured. */
+	if (lane->probe_bytes != 0 || lane->inflight_bytes < KVR_PROBE_BYTES)
+		return;
+	lane->probe_end = lane->sq->pi;
+	lane->probe_bytes = lane->inflight_bytes;
+	lane->probe_tsc = now_tsc;
+}
+
+void
+kvr_lane_probed(struct kvr_lane *lane, uint64_t now_tsc)
+{
+	byte_cost_update(lane, now_tsc);
+	lane->probe_bytes = 0;
+}
+
+/* A lane that is late with its probe costs what it has cost so far; one without a probe is forgiven
+ * bit by bit, until it is tried again. */
+static void
+byte_cost_tick(struct kvr_lane *lane, uint64_t now_tsc)
+{
+	uint64_t least = byte_cost_of(lane->device);
+
+	if (lane->probe_bytes == 0)
+		lane->byte_cost -= lane->byte_cost > least ? (lane->byte_cost - least) / 16 : 0;
+	else if ((now_tsc - lane->probe_tsc) << 16 > lane->byte_cost * lane->probe_bytes)
+		byte_cost_update(lane, now_tsc);
 }
 
 /* A draining lane is dead once its flush is in; when none comes, its QP is reset first. */
@@ -157,15 +183,13 @@ drain(struct kvr_poller *poller, struct kvr_lane *lane, uint64_t now_tsc)
 void
 kvr_lanes_tick(struct kvr_poller *poller, uint64_t now_tsc)
 {
-	uint64_t elapsed_tsc = now_tsc - poller->last_tick_tsc;
 	uint32_t i;
 
-	poller->last_tick_tsc = now_tsc;
 	for (i = 0; i < poller->n_lanes; i++) {
 		struct kvr_lane *lane = poller->lanes[i];
 
 		if (lane->state == KVR_LANE_ACTIVE)
-			byte_cost_update(lane, elapsed_tsc);
+			byte_cost_tick(lane, now_tsc);
 		else if (lane->state == KVR_LANE_DRAINING)
 			drain(poller, lane, now_tsc);
 	}

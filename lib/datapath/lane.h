@@ -47,10 +47,12 @@ struct kvr_lane {
 	int status; /* why it drains; the first cause */
 	uint8_t syndrome;
 	uint8_t vendor_syndrome;
-	bool was_busy;	     /* at the last tick */
-	uint64_t tick_bytes; /* completed since the last tick */
-	uint64_t drain_tsc;  /* when it began to drain */
-	uint64_t n_slices;   /* monotonic: completed well */
+	/* A probe: when slice probe_end - 1 is done, probe_bytes have gone since probe_tsc. */
+	uint32_t probe_end;
+	uint64_t probe_bytes; /* 0: none is under way */
+	uint64_t probe_tsc;
+	uint64_t drain_tsc; /* when it began to drain */
+	uint64_t n_slices;  /* monotonic: completed well */
 	uint64_t n_bytes;
 	uint64_t n_errors;
 	/* ---- set up once, or the control thread's ---- */

@@ -179,28 +179,28 @@ static int
 poller_loop(void *arg)
 {
 	struct kvr_poller *poller = arg;
-	uint64_t now_tsc = rte_rdtsc();
-	uint64_t busy_tsc = now_tsc;
+	uint64_t busy_tsc = rte_rdtsc();
 
 	/* Sleeps as short as asked for, not rounded up by 50 us. */
 	prctl(PR_SET_TIMERSLACK, 1);
+	poller->now_tsc = busy_tsc;
 	while (!__atomic_load_n(&poller->stop, __ATOMIC_ACQUIRE)) {
-		uint64_t begin_tsc = now_tsc;
+		uint64_t begin_tsc = poller->now_tsc;
 		uint32_t n = inhale(poller);
 
 		n += kvr_exhale(poller);
 		n += kvr_spray(poller);
-		if (now_tsc >= poller->next_tick_tsc)
-			tick(poller, now_tsc);
+		if (begin_tsc >= poller->next_tick_tsc)
+			tick(poller, begin_tsc);
 		kvr_count(&poller->counters.polls, 1);
 		if (n != 0) {
-			now_tsc = busy_tsc = rte_rdtsc();
-			kvr_count(&poller->counters.busy_tsc, now_tsc - begin_tsc);
+			poller->now_tsc = busy_tsc = rte_rdtsc();
+			kvr_count(&poller->counters.busy_tsc, busy_tsc - begin_tsc);
 		} else {
-			back_off(poller, now_tsc - busy_tsc);
-			now_tsc = rte_rdtsc();
+			back_off(poller, begin_tsc - busy_tsc);
+			poller->now_tsc = rte_rdtsc();
 			kvr_count(&poller->counters.empty_polls, 1);
-			kvr_count(&poller->counters.idle_tsc, now_tsc - begin_tsc);
+			kvr_count(&poller->counters.idle_tsc, poller->now_tsc - begin_tsc);
 		}
 	}
 	tick_calls(poller);

@@ -38,7 +38,7 @@ struct kvr_poller {
 	uint32_t slice_bytes;
 	uint64_t n_live; /* parts in hand */
 	uint64_t next_tick_tsc;
-	uint64_t last_tick_tsc;
+	uint64_t now_tsc;				   /* when this turn began */
 	uint64_t tick_tsc;				   /* TSC ticks between housekeepings */
 	uint64_t us_tsc;				   /* TSC ticks of a microsecond */
 	uint64_t tick_ns_q32;				   /* ns of a TSC tick x 2^32 */

@@ -214,6 +214,7 @@ kvr_spray(struct kvr_poller *poller)
 		kvr_count(&counters->doorbells, 1);
 		lane->driver->post(lane->sq);
 		lane->dirty = false;
+		kvr_lane_probe(lane, poller->now_tsc);
 	}
 	poller->n_dirty = 0;
 	return n;

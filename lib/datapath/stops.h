@@ -25,6 +25,12 @@ void kvr_part_fail(struct kvr_poller *poller, struct kvr_part *part, int status,
 /* complete.c: fails every slice in flight on a lane whose QP no longer touches memory. */
 void kvr_lane_flush(struct kvr_poller *poller, struct kvr_lane *lane);
 
+/* lane.c: the lane has been posted to; begins a probe of how long a byte takes, when it has none.
+ */
+void kvr_lane_probe(struct kvr_lane *lane, uint64_t now_tsc);
+/* lane.c: the lane's probe is done. */
+void kvr_lane_probed(struct kvr_lane *lane, uint64_t now_tsc);
+
 /* lane.c: measures the lanes, and sees draining ones to their end. */
 void kvr_lanes_tick(struct kvr_poller *poller, uint64_t now_tsc);
 
