@@ -13,7 +13,7 @@
 
 #include "driver.h"
 #include "kvr.h"
-#include "limits.h"
+#include "kvr_limits.h"
 
 struct kvr_device {
 	char name[KVR_NAME_BYTES]; /* "mlx5_0" */

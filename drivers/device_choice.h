@@ -10,7 +10,7 @@
 #include <infiniband/verbs.h>
 
 #include "kvr.h"
-#include "limits.h"
+#include "kvr_limits.h"
 
 #define KVR_MAX_DEVICE_LANES 8 /* lanes= of one device */
 

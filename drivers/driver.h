@@ -14,7 +14,7 @@
 
 #include <infiniband/verbs.h>
 
-#include "limits.h"
+#include "kvr_limits.h"
 
 struct kvr_part;
 struct kvr_lane;

@@ -12,7 +12,7 @@
 
 #include "control.h"
 #include "engine.h"
-#include "numa.h"
+#include "kvr_numa.h"
 
 #define MAX_TIMEOUT_MS	3600000
 #define MIN_SLICE_BYTES 4096u

@@ -12,7 +12,7 @@
 #include "batch.h"
 #include "device.h"
 #include "kvr.h"
-#include "limits.h"
+#include "kvr_limits.h"
 #include "peer.h"
 #include "poller.h"
 #include "pool.h"

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "limits.h"
+#include "kvr_limits.h"
 #include "message.h"
 #include "size.h"
 #include "version.h"

@@ -8,7 +8,7 @@
 
 #include "kvr.h"
 #include "latency.h"
-#include "limits.h"
+#include "kvr_limits.h"
 #include "options.h"
 #include "worker.h"
 

@@ -14,7 +14,7 @@
 
 #include "kvr.h"
 #include "latency.h"
-#include "limits.h"
+#include "kvr_limits.h"
 #include "node.h"
 
 struct bench_run;

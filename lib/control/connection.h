@@ -17,7 +17,7 @@
 
 #include "handshake.h"
 #include "kvr.h"
-#include "limits.h"
+#include "kvr_limits.h"
 #include "message.h"
 
 struct kvr_engine;

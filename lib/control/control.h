@@ -21,7 +21,7 @@
 #include "connection.h"
 #include "handshake.h"
 #include "kvr.h"
-#include "limits.h"
+#include "kvr_limits.h"
 #include "peer.h"
 
 struct kvr_control {

@@ -23,7 +23,7 @@
 
 #include "device.h"
 #include "kvr.h"
-#include "limits.h"
+#include "kvr_limits.h"
 #include "peer.h"
 
 #define KVR_MAX_CONNECT_LANES (KVR_MAX_POLLERS * KVR_MAX_LANES)

@@ -12,7 +12,7 @@
 
 #include <jansson.h>
 
-#include "limits.h"
+#include "kvr_limits.h"
 
 #define KVR_MESSAGE_HEADER_BYTES 4
 

@@ -12,7 +12,7 @@
 #include "batch.h"
 #include "kvr.h"
 #include "lane.h"
-#include "limits.h"
+#include "kvr_limits.h"
 
 struct kvr_segment_keys {
 	uint32_t bulk_rkey, strict_rkey;

@@ -16,7 +16,7 @@
 #include <rte_ring.h>
 
 #include "kvr.h"
-#include "limits.h"
+#include "kvr_limits.h"
 #include "registry.h"
 
 struct kvr_batch;

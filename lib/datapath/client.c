@@ -8,7 +8,7 @@
 #include <rte_cycles.h>
 
 #include "engine.h"
-#include "numa.h"
+#include "kvr_numa.h"
 #include "poller.h"
 #include "registry.h"
 

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "driver.h"
-#include "limits.h"
+#include "kvr_limits.h"
 
 struct kvr_poller;
 struct kvr_peer;

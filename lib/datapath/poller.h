@@ -17,7 +17,7 @@
 #include "driver.h"
 #include "lane.h"
 #include "latency.h"
-#include "limits.h"
+#include "kvr_limits.h"
 
 struct kvr_engine;
 

@@ -8,7 +8,7 @@
 #include <rte_lcore.h>
 
 #include "engine.h"
-#include "numa.h"
+#include "kvr_numa.h"
 #include "poller.h"
 
 #define CALLS 64 /* calls of other threads in wait; more of them wait in line */

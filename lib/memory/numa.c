@@ -5,7 +5,7 @@
 
 #include <rte_common.h>
 
-#include "numa.h"
+#include "kvr_numa.h"
 
 int
 kvr_numa_node_of(const void *addr)

@@ -16,7 +16,7 @@
 #include <rte_lcore.h>
 
 #include "engine.h"
-#include "numa.h"
+#include "kvr_numa.h"
 #include "pool.h"
 
 #define HUGEPAGE_BYTES ((uint64_t)2 << 20)

@@ -14,7 +14,7 @@
 #include <rte_memzone.h>
 
 #include "kvr.h"
-#include "limits.h"
+#include "kvr_limits.h"
 
 struct kvr_pool {
 	struct kvr_engine *engine;

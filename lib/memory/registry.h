@@ -12,7 +12,7 @@
 
 #include <infiniband/verbs.h>
 
-#include "limits.h"
+#include "kvr_limits.h"
 
 struct kvr_engine;
 

@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-#include "limits.h"
+#include "kvr_limits.h"
 
 /* One poller on one device. Bytes are added when a part ends, whole, so that failed transfers are
  * never in them. */

@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-#include "limits.h"
+#include "kvr_limits.h"
 
 struct kvr_engine;
 

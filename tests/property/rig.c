@@ -8,7 +8,7 @@
 #include <rte_cycles.h>
 
 #include "harness.h"
-#include "numa.h"
+#include "kvr_numa.h"
 #include "rig.h"
 
 static struct rig *current;
