@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 
 #include <arpa/inet.h>
-#include <linux/limits.h>
+#include <limits.h>
 
 #include <rte_common.h>
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <linux/limits.h>
+#include <limits.h>
 
 #include <rte_common.h>
 #include <rte_dev.h>

@@ -18,8 +18,9 @@ struct kvr_peer;
 enum kvr_lane_state {
 	KVR_LANE_CONNECTING, /* has a QP, no poller looks at it yet */
 	KVR_LANE_ACTIVE,
-	KVR_LANE_DRAINING, /* takes no more slices; waits for the flush of those in flight */
-	KVR_LANE_DEAD,	   /* nothing in flight, for good */
+	KVR_LANE_DRAINING, /* takes no more slices; waits for the local flush and the remote fence
+			    */
+	KVR_LANE_DEAD,	   /* nothing in flight, and no NIC touches memory for it again */
 };
 
 /* What a poller asks of the control thread for a draining lane, and the answers. Pollers never
@@ -30,6 +31,13 @@ enum kvr_lane_request {
 	KVR_LANE_IS_ERROR,
 	KVR_LANE_WANT_RESET, /* no flush came: move it to RESET, after which no CQE comes */
 	KVR_LANE_IS_RESET,
+};
+
+/* Can writes of a draining lane still land at the peer? The control thread asks it. */
+enum kvr_lane_fence {
+	KVR_FENCE_PENDING,
+	KVR_FENCE_CONFIRMED, /* its QP is in ERR: no */
+	KVR_FENCE_LOST,	     /* it cannot be asked, or did not answer in time: nobody knows */
 };
 
 struct kvr_lane {
@@ -60,6 +68,7 @@ struct kvr_lane {
 	struct kvr_peer *peer;
 	struct kvr_device *device;
 	uint32_t want_error; /* atomic: enum kvr_lane_request */
+	uint32_t fence;	     /* atomic: enum kvr_lane_fence, set by the control thread */
 	uint32_t remote_qpn;
 	uint32_t psn, remote_psn;
 };
