@@ -35,6 +35,7 @@
 #define KVR_SPIN_US	  200  /* a poller with nothing in hand pauses so long before it sleeps */
 #define KVR_TICK_US	  500  /* the poller's housekeeping */
 #define KVR_FLUSH_MS	  1000 /* a QP in ERR that has not flushed by then is reset */
+#define KVR_FENCE_MS	  100  /* a peer that has not fenced a lane by then: docs/ordering.md */
 #define KVR_MESSAGE_BYTES (1 << 20) /* one control message, at most */
 #define KVR_PROTOCOL	  1	    /* version of the handshake */
 

@@ -2,6 +2,7 @@
 /* Control connections: TCP, and requests with their answers. connection.h says who does what. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netdb.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -12,6 +13,8 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+
+#include <rte_common.h>
 
 #include "connection.h"
 #include "control.h"
@@ -24,6 +27,16 @@ kvr_now_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+int
+kvr_ms_until(uint64_t deadline_ns)
+{
+	uint64_t now_ns = kvr_now_ns();
+
+	if (deadline_ns <= now_ns)
+		return 0;
+	return (int)RTE_MIN((deadline_ns - now_ns - 1) / 1000000 + 1, (uint64_t)INT_MAX);
 }
 
 int
@@ -53,6 +66,22 @@ kvr_address_split(const char *address, char *host, size_t host_size, char *port,
 	host[end - begin] = '\0';
 	strcpy(port, colon + 1);
 	return 0;
+}
+
+int
+kvr_address_resolve(const char *host, const char *port, int flags, struct addrinfo **list)
+{
+	struct addrinfo hints = {
+		.ai_socktype = SOCK_STREAM,
+		.ai_flags = flags | AI_NUMERICSERV | AI_NUMERICHOST,
+	};
+	int ret;
+
+	ret = getaddrinfo(host, port, &hints, list);
+	if (ret != EAI_NONAME)
+		return ret;
+	hints.ai_flags &= ~AI_NUMERICHOST;
+	return getaddrinfo(host, port, &hints, list);
 }
 
 /* ---- life ---- */
@@ -88,6 +117,7 @@ kvr_connection_create(struct kvr_engine *engine, int fd, bool initiator, const c
 	connection->opened_ns = kvr_now_ns();
 	snprintf(connection->name, sizeof(connection->name), "%s", name);
 	LIST_INIT(&connection->requests);
+	LIST_INIT(&connection->fences);
 	pthread_mutex_init(&connection->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -109,15 +139,6 @@ kvr_connection_destroy(struct kvr_connection *connection)
 
 /* ---- connecting ---- */
 
-/* Milliseconds to a deadline for poll(2), rounded up. */
-static int
-ms_until(uint64_t deadline_ns)
-{
-	uint64_t now = kvr_now_ns();
-
-	return deadline_ns <= now ? 0 : (int)((deadline_ns - now + 999999) / 1000000);
-}
-
 static int
 connect_one(const struct addrinfo *info, uint64_t deadline_ns, int *fd_out)
 {
@@ -133,7 +154,7 @@ connect_one(const struct addrinfo *info, uint64_t deadline_ns, int *fd_out)
 	if (err == EINPROGRESS) {
 		pollfd.fd = fd;
 		do
-			err = poll(&pollfd, 1, ms_until(deadline_ns));
+			err = poll(&pollfd, 1, kvr_ms_until(deadline_ns));
 		while (err < 0 && errno == EINTR);
 		if (err == 0)
 			err = ETIMEDOUT;
@@ -152,7 +173,6 @@ connect_one(const struct addrinfo *info, uint64_t deadline_ns, int *fd_out)
 static int
 connect_any(const char *address, uint64_t deadline_ns, int *fd, struct kvr_error *error)
 {
-	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
 	struct addrinfo *list, *info;
 	char host[256], port[8];
 	int ret;
@@ -160,7 +180,7 @@ connect_any(const char *address, uint64_t deadline_ns, int *fd, struct kvr_error
 	ret = kvr_address_split(address, host, sizeof(host), port, sizeof(port), error);
 	if (ret != 0)
 		return ret;
-	ret = getaddrinfo(host, port, &hints, &list);
+	ret = kvr_address_resolve(host, port, 0, &list);
 	if (ret != 0)
 		return kvr_fail(error, -EHOSTUNREACH, "peer %s: cannot resolve '%s': %s", address,
 				host, gai_strerror(ret));

@@ -20,7 +20,9 @@
 #include "kvr_limits.h"
 #include "message.h"
 
+struct addrinfo;
 struct kvr_engine;
+struct kvr_fence;
 struct kvr_peer;
 
 /* A question that waits for its answer; on the stack of the thread that waits. */
@@ -42,10 +44,11 @@ struct kvr_connection {
 	struct kvr_outbox outbox;
 	uint64_t stalled_since_ns; /* when the outbox last got shorter; 0: it is empty */
 	LIST_HEAD(, kvr_request) requests;
-	uint64_t next_id;
-	int err;	 /* -errno of the loss; 0: open */
-	bool want_close; /* its owner lets it go */
-	bool closed;	 /* the control thread has let it go: its last touch */
+	LIST_HEAD(, kvr_fence) fences; /* initiator's, not answered yet */
+	uint64_t next_id;	       /* of requests and fences */
+	int err;		       /* -errno of the loss; 0: open */
+	bool want_close;	       /* its owner lets it go */
+	bool closed;		       /* the control thread has let it go: its last touch */
 
 	/* the control thread's */
 	struct kvr_inbox inbox;
@@ -63,6 +66,10 @@ struct kvr_connection {
 /* HOST:PORT or [V6]:PORT, taken apart in a copy. 0, or -EINVAL with error. */
 int kvr_address_split(const char *address, char *host, size_t host_size, char *port,
 		      size_t port_size, struct kvr_error *error);
+
+/* getaddrinfo(3), its errors too, with `flags` of its hints. Only what is no numeric address is
+ * looked up as a name, which no deadline bounds but the resolver's own (resolv.conf(5)). */
+int kvr_address_resolve(const char *host, const char *port, int flags, struct addrinfo **list);
 
 /* Takes over the socket. NULL: out of memory, and the socket is closed. */
 struct kvr_connection *kvr_connection_create(struct kvr_engine *engine, int fd, bool initiator,
@@ -92,5 +99,7 @@ int kvr_connection_error(struct kvr_connection *connection);
 
 /* CLOCK_MONOTONIC. */
 uint64_t kvr_now_ns(void);
+/* Milliseconds to a deadline for poll(2), rounded up; INT_MAX at most. */
+int kvr_ms_until(uint64_t deadline_ns);
 
 #endif

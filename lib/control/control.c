@@ -13,6 +13,7 @@
 
 #include <netinet/in.h>
 
+#include <rte_common.h>
 #include <rte_lcore.h>
 
 #include "control.h"
@@ -68,6 +69,18 @@ connection_end(struct kvr_connection *connection, int err, bool wanted)
 
 /* ---- one turn of a connection ---- */
 
+/* Consumes it. */
+static void
+initiator_message(struct kvr_connection *connection, json_t *message)
+{
+	if (strcmp(kvr_message_type(message), "fenced") != 0) {
+		kvr_connection_answer(connection, message);
+		return;
+	}
+	kvr_fence_confirm(connection, message);
+	json_decref(message);
+}
+
 static int
 connection_read(struct kvr_connection *connection)
 {
@@ -79,7 +92,7 @@ connection_read(struct kvr_connection *connection)
 		if (ret <= 0)
 			return ret;
 		if (connection->initiator) {
-			kvr_connection_answer(connection, message);
+			initiator_message(connection, message);
 			continue;
 		}
 		ret = kvr_target_message(connection, message);
@@ -192,12 +205,11 @@ listener_accept(struct kvr_control *control)
 static int
 listen_any(const char *host, const char *port, int *fd_out)
 {
-	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
 	struct addrinfo *list, *info;
 	const int on = 1;
 	int fd, ret = -EADDRNOTAVAIL;
 
-	if (getaddrinfo(host, port, &hints, &list) != 0)
+	if (kvr_address_resolve(host, port, AI_PASSIVE, &list) != 0)
 		return ret;
 	for (info = list; info != NULL && ret != 0; info = info->ai_next) {
 		fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -243,35 +255,24 @@ listener_open(struct kvr_engine *engine, const char *listen, struct kvr_error *e
 
 /* ---- events of devices ---- */
 
-/* A passive QP that is broken serves nobody: its peer hears of it by the end of the connection. */
+/* An event is for the operator to read. A QP that it ends, one of our lanes or one that serves a
+ * peer's, ends that lane alone, by the error CQE of its next request: the connection and the other
+ * lanes stay. */
 static void
-passive_qp_broken(struct kvr_control *control, const struct ibv_qp *qp)
-{
-	uint32_t i, k;
-
-	for (i = 0; i < control->n_connections; i++) {
-		struct kvr_connection *connection = control->connections[i];
-
-		for (k = 0; k < connection->n_qps; k++)
-			if (connection->qps[k] == qp)
-				connection->refused = true;
-	}
-}
-
-static void
-device_event(struct kvr_control *control, const struct kvr_device *device)
+device_event(const struct kvr_device *device)
 {
 	struct ibv_async_event event;
-	bool about_qp;
+	const char *what;
 
 	if (ibv_get_async_event(device->context, &event) != 0)
 		return;
-	about_qp = event.event_type == IBV_EVENT_QP_FATAL ||
-		   event.event_type == IBV_EVENT_QP_REQ_ERR ||
-		   event.event_type == IBV_EVENT_QP_ACCESS_ERR;
-	KVR_LOG(WARNING, "device %s: %s\n", device->name, ibv_event_type_str(event.event_type));
-	if (about_qp)
-		passive_qp_broken(control, event.element.qp);
+	what = ibv_event_type_str(event.event_type);
+	if (event.event_type == IBV_EVENT_QP_FATAL || event.event_type == IBV_EVENT_QP_REQ_ERR ||
+	    event.event_type == IBV_EVENT_QP_ACCESS_ERR)
+		KVR_LOG(WARNING, "device %s: QP %u: %s: its lane ends\n", device->name,
+			event.element.qp->qp_num, what);
+	else
+		KVR_LOG(WARNING, "device %s: %s\n", device->name, what);
 	/* Before the QP can be destroyed, which waits for this. */
 	ibv_ack_async_event(&event);
 }
@@ -308,17 +309,25 @@ turn_prepare(struct kvr_control *control)
 	return n;
 }
 
-/* Every connection has its turn, woken or not: some have become late, some are to be closed. */
-static void
+/* Every connection has its turn, woken or not: some have become late, some are to be closed.
+ * Returns when the next fence will be late. */
+static uint64_t
 turn_connections(struct kvr_control *control, const struct pollfd *fds, uint32_t n)
 {
+	uint64_t next_ns = UINT64_MAX;
+
 	while (n-- > 0) {
-		if (connection_turn(control->connections[n], fds[n].revents))
+		struct kvr_connection *connection = control->connections[n];
+
+		if (connection_turn(connection, fds[n].revents)) {
+			next_ns = RTE_MIN(next_ns, kvr_fences_expire(connection, kvr_now_ns()));
 			continue;
+		}
 		pthread_mutex_lock(&control->lock);
 		control->connections[n] = control->connections[--control->n_connections];
 		pthread_mutex_unlock(&control->lock);
 	}
+	return next_ns;
 }
 
 static void
@@ -338,20 +347,21 @@ control_main(void *arg)
 	struct kvr_control *control = arg;
 	struct kvr_engine *engine = control->engine;
 	struct pollfd *fds = control->fds;
-	uint64_t wakes;
+	uint64_t next_ns = UINT64_MAX, wakes;
 	uint32_t i, n;
 
 	while (!__atomic_load_n(&control->stop, __ATOMIC_ACQUIRE)) {
 		n = turn_prepare(control);
-		if (poll(fds, 2 + engine->n_devices + n, TURN_MS) < 0)
+		if (poll(fds, 2 + engine->n_devices + n, RTE_MIN(TURN_MS, kvr_ms_until(next_ns))) <
+		    0)
 			continue;
 		kvr_telemetry_sample(engine);
 		if (fds[0].revents != 0 && read(control->wake_fd, &wakes, sizeof(wakes)) > 0)
 			turn_lanes(engine);
 		for (i = 0; i < engine->n_devices; i++)
 			if (fds[2 + i].revents & POLLIN)
-				device_event(control, &engine->devices[i]);
-		turn_connections(control, fds + 2 + engine->n_devices, n);
+				device_event(&engine->devices[i]);
+		next_ns = turn_connections(control, fds + 2 + engine->n_devices, n);
 		if (fds[1].revents & POLLIN)
 			listener_accept(control);
 	}

@@ -71,12 +71,28 @@ uint32_t kvr_lanes_list(const struct kvr_engine *engine, const struct kvr_peer *
 /* To RTS with what the peer has offered in return. 0 or -errno. */
 int kvr_lane_connect(struct kvr_lane *lane, const struct kvr_hello_device *remote,
 		     uint32_t remote_qpn, uint32_t remote_psn);
-/* Takes every lane out of use for `status`: pollers told, QPs to ERR. Returns how many. */
+/* The connection is gone, or about to be: takes every lane out of use for `status`. Pollers are
+ * told, QPs moved to ERR; no fence is asked for, those asked for are lost. Returns how many. */
 uint32_t kvr_lanes_fail(const struct kvr_engine *engine, struct kvr_peer *peer, int status);
-/* Does what the pollers ask for draining lanes (enum kvr_lane_request). One thread at a time. */
+/* Does what the pollers ask for draining lanes (enum kvr_lane_request), and begins the fence of
+ * those that are now in ERR. One thread at a time. */
 void kvr_lanes_drain(const struct kvr_engine *engine, struct kvr_peer *peer);
 /* Takes the lanes out of use and from their pollers, and frees them. */
 void kvr_lanes_destroy(const struct kvr_engine *engine, struct kvr_peer *peer);
+
+/* ---- fence.c: the initiator's side; control thread but for kvr_fences_lose() ---- */
+
+/* Asks for a fence of lanes, whose places in the connect message are `places`. */
+void kvr_fence_begin(struct kvr_connection *connection, struct kvr_lane *const *lanes,
+		     const uint32_t *places, uint32_t n);
+/* The peer's answer: these lanes are fenced. */
+void kvr_fence_confirm(struct kvr_connection *connection, const json_t *message);
+/* Ends those that are late. Returns the deadline of the next, UINT64_MAX: there is none. */
+uint64_t kvr_fences_expire(struct kvr_connection *connection, uint64_t now_ns);
+/* The peer is not asked any more: the fences there are, and those of these lanes, are lost. */
+void kvr_fences_lose(struct kvr_connection *connection, struct kvr_lane *const *lanes, uint32_t n);
+
+/* ---- lane.c, the target's side ---- */
 
 /* A QP that serves a peer's lane, in RTR: it never sends a request. 0 or -errno. */
 int kvr_passive_qp_create(struct kvr_device *device, const struct kvr_hello_device *remote,

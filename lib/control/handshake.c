@@ -282,6 +282,42 @@ kvr_lanes_parse(const json_t *message, struct kvr_lane_offer *offers, uint32_t m
 	return ret;
 }
 
+/* ---- fence ---- */
+
+json_t *
+kvr_fence_build(const uint32_t *places, uint32_t n)
+{
+	json_t *lanes = json_array();
+	uint32_t i;
+
+	for (i = 0; i < n; i++)
+		json_array_append_new(lanes, json_integer(places[i]));
+	return json_pack("{s:s, s:o}", "type", "fence", "lanes", lanes);
+}
+
+int
+kvr_fence_parse(const json_t *message, uint32_t *places, uint32_t max, uint32_t *n,
+		struct kvr_error *error)
+{
+	const json_t *lanes = NULL;
+	uint32_t i;
+	int ret;
+
+	ret = get_array(message, "lanes", 1, max, &lanes, error);
+	if (ret != 0)
+		return ret;
+	*n = (uint32_t)json_array_size(lanes);
+	for (i = 0; i < *n; i++) {
+		const json_t *place = json_array_get(lanes, i);
+		json_int_t v = json_integer_value(place);
+
+		if (!json_is_integer(place) || v < 0 || v >= max)
+			return kvr_fail(error, -EPROTO, "there is no such lane");
+		places[i] = (uint32_t)v;
+	}
+	return 0;
+}
+
 json_t *
 kvr_refused_build(const char *reason)
 {

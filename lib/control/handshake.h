@@ -10,7 +10,10 @@
  *                                 <-   connected {lanes: qpn, psn}
  *     call {body}                 ->
  *                                 <-   reply {status, body}
+ *     fence {lanes: places}       ->
+ *                                 <-   fenced
  *
+ * A place is a lane's in the list of connect: QP numbers are each device's own, and may be alike.
  * Every answer carries the "id" of its request; "refused {reason}" may stand for each.
  */
 #ifndef KVR_HANDSHAKE_H
@@ -70,6 +73,11 @@ int kvr_hello_parse(const json_t *message, struct kvr_hello *hello, struct kvr_e
 json_t *kvr_lanes_build(const char *type, const struct kvr_lane_offer *offers, uint32_t n);
 /* offers has room for `max`; sets *n. */
 int kvr_lanes_parse(const json_t *message, struct kvr_lane_offer *offers, uint32_t max, uint32_t *n,
+		    struct kvr_error *error);
+
+json_t *kvr_fence_build(const uint32_t *places, uint32_t n);
+/* places, all below `max`, has room for as many; sets *n. */
+int kvr_fence_parse(const json_t *message, uint32_t *places, uint32_t max, uint32_t *n,
 		    struct kvr_error *error);
 
 json_t *kvr_refused_build(const char *reason);

@@ -248,32 +248,48 @@ kvr_lane_connect(struct kvr_lane *lane, const struct kvr_hello_device *remote, u
 
 /* ---- lanes ended ---- */
 
-void
-kvr_lanes_drain(const struct kvr_engine *engine, struct kvr_peer *peer)
+/* Moves a draining lane's QP to where its poller wants it. */
+static void
+lane_drain(struct kvr_lane *lane, uint32_t request)
 {
-	struct kvr_lane *lanes[KVR_MAX_CONNECT_LANES];
-	uint32_t i, n = kvr_lanes_list(engine, peer, lanes);
+	bool to_error = request == KVR_LANE_WANT_ERROR;
+	struct ibv_qp_attr attr = {.qp_state = to_error ? IBV_QPS_ERR : IBV_QPS_RESET};
+	int ret;
 
-	for (i = 0; i < n; i++) {
-		uint32_t request = __atomic_load_n(&lanes[i]->want_error, __ATOMIC_ACQUIRE);
-		struct ibv_qp_attr attr = {0};
-		int ret;
-
-		if (request != KVR_LANE_WANT_ERROR && request != KVR_LANE_WANT_RESET)
-			continue;
-		attr.qp_state = request == KVR_LANE_WANT_ERROR ? IBV_QPS_ERR : IBV_QPS_RESET;
-		ret = ibv_modify_qp(lanes[i]->sq->qp, &attr, IBV_QP_STATE);
-		if (ret != 0)
-			KVR_LOG(ERR, "device %s: QP %u to peer %s cannot be moved to %s: %s\n",
-				lanes[i]->device->name, lanes[i]->sq->qp->qp_num, peer->name,
-				request == KVR_LANE_WANT_ERROR ? "ERR" : "RESET", strerror(ret));
-		/* The answer's release pairs with the acquire in the poller's drain(). */
-		__atomic_store_n(&lanes[i]->want_error, request + 1, __ATOMIC_RELEASE);
-	}
+	ret = ibv_modify_qp(lane->sq->qp, &attr, IBV_QP_STATE);
+	if (ret != 0)
+		KVR_LOG(ERR, "device %s: QP %u to peer %s cannot be moved to %s: %s\n",
+			lane->device->name, lane->sq->qp->qp_num, lane->peer->name,
+			to_error ? "ERR" : "RESET", strerror(ret));
+	/* The answer's release pairs with the acquire in the poller's drain(). */
+	__atomic_store_n(&lane->want_error, request + 1, __ATOMIC_RELEASE);
 }
 static_assert(KVR_LANE_IS_ERROR == KVR_LANE_WANT_ERROR + 1 &&
 		      KVR_LANE_IS_RESET == KVR_LANE_WANT_RESET + 1,
 	      "an answer follows its request");
+
+void
+kvr_lanes_drain(const struct kvr_engine *engine, struct kvr_peer *peer)
+{
+	struct kvr_lane *lanes[KVR_MAX_CONNECT_LANES], *unfenced[KVR_MAX_CONNECT_LANES];
+	uint32_t i, n = kvr_lanes_list(engine, peer, lanes), n_unfenced = 0;
+	uint32_t places[KVR_MAX_CONNECT_LANES];
+
+	for (i = 0; i < n; i++) {
+		uint32_t request = __atomic_load_n(&lanes[i]->want_error, __ATOMIC_ACQUIRE);
+
+		if (request != KVR_LANE_WANT_ERROR && request != KVR_LANE_WANT_RESET)
+			continue;
+		lane_drain(lanes[i], request);
+		if (request == KVR_LANE_WANT_ERROR &&
+		    __atomic_load_n(&lanes[i]->fence, __ATOMIC_RELAXED) == KVR_FENCE_PENDING) {
+			unfenced[n_unfenced] = lanes[i];
+			places[n_unfenced++] = i;
+		}
+	}
+	if (n_unfenced > 0)
+		kvr_fence_begin(peer->connection, unfenced, places, n_unfenced);
+}
 
 uint32_t
 kvr_lanes_fail(const struct kvr_engine *engine, struct kvr_peer *peer, int status)
@@ -281,6 +297,10 @@ kvr_lanes_fail(const struct kvr_engine *engine, struct kvr_peer *peer, int statu
 	struct kvr_lane *lanes[KVR_MAX_CONNECT_LANES];
 	uint32_t i, n = kvr_lanes_list(engine, peer, lanes);
 
+	if (n == 0)
+		return 0;
+	/* First, so that nothing waits for a peer while the lanes are taken down one by one. */
+	kvr_fences_lose(peer->connection, lanes, n);
 	for (i = 0; i < n; i++)
 		kvr_lane_fail(lanes[i], status);
 	kvr_lanes_drain(engine, peer);

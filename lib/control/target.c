@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The target's side of a connection: answers to hello, connect and call. Runs on the control
+ * The target's side of a connection: answers to hello, connect, fence and call. Runs on the control
  * thread. A passive QP is made for each lane that a peer asks for, and lives as long as its
  * connection does, so that a peer that is gone can reach nothing.
  */
@@ -194,6 +194,41 @@ kvr_target_release(struct kvr_connection *connection)
 	connection->n_qps = 0;
 }
 
+/* ---- fence ---- */
+
+/* In ERR a QP's device drops what comes for it; that modify_qp has returned says that it has begun
+ * to (docs/ordering.md). A QP that is in ERR already stays there. One that cannot be moved is not
+ * answered for: the initiator takes silence for "not fenced". */
+static int
+on_fence(struct kvr_connection *connection, const json_t *message)
+{
+	struct ibv_qp_attr attr = {.qp_state = IBV_QPS_ERR};
+	uint32_t places[KVR_MAX_CONNECT_LANES];
+	struct kvr_error error = {""};
+	uint32_t i, n = 0;
+	int ret;
+
+	if (connection->n_qps == 0)
+		return refuse(connection, message, "fence needs a connect before it");
+	ret = kvr_fence_parse(message, places, connection->n_qps, &n, &error);
+	if (ret != 0)
+		return refuse(connection, message, "fence: %s", error.text);
+	for (i = 0; i < n; i++) {
+		struct ibv_qp *qp = connection->qps[places[i]];
+
+		ret = ibv_modify_qp(qp, &attr, IBV_QP_STATE);
+		if (ret != 0) {
+			KVR_LOG(ERR, "peer %s: QP %u of device %s cannot be moved to ERR: %s\n",
+				connection->name, qp->qp_num,
+				ibv_get_device_name(qp->context->device), strerror(ret));
+			return 0;
+		}
+	}
+	KVR_LOG(INFO, "peer %s: %u of its %u lanes fenced\n", connection->name, n,
+		connection->n_qps);
+	return answer(connection, message, json_pack("{s:s}", "type", "fenced"));
+}
+
 /* ---- call ---- */
 
 static int
@@ -232,6 +267,8 @@ kvr_target_message(struct kvr_connection *connection, const json_t *message)
 		return on_hello(connection, message);
 	if (strcmp(type, "connect") == 0)
 		return on_connect(connection, message);
+	if (strcmp(type, "fence") == 0)
+		return on_fence(connection, message);
 	if (strcmp(type, "call") == 0)
 		return on_call(connection, message);
 	return refuse(connection, message, "unknown message '%.32s'", type);

@@ -218,6 +218,50 @@ lane_fields_are_checked_at_their_limits(void)
 	}
 }
 
+static void
+fence_comes_back_as_it_was(void)
+{
+	const uint32_t places[] = {0, 7, 3};
+	uint32_t back[8], n = 0;
+	struct kvr_error error;
+	json_t *message = kvr_fence_build(places, 3);
+
+	CU_ASSERT_STRING_EQUAL(kvr_message_type(message), "fence");
+	CU_ASSERT_FATAL(kvr_fence_parse(message, back, 8, &n, &error) == 0);
+	CU_ASSERT(n == 3 && memcmp(back, places, sizeof(places)) == 0);
+	/* Lane 7 is the eighth. */
+	CU_ASSERT(kvr_fence_parse(message, back, 7, &n, &error) == -EPROTO);
+	json_decref(message);
+}
+
+static void
+fence_fields_are_checked_at_their_limits(void)
+{
+	static const char *const texts[] = {
+		"{}",
+		"{\"lanes\": 1}",
+		"{\"lanes\": []}",
+		"{\"lanes\": [-1]}",
+		"{\"lanes\": [2]}",
+		"{\"lanes\": [4294967296]}",
+		"{\"lanes\": [1.0]}",
+		"{\"lanes\": [\"1\"]}",
+		"{\"lanes\": [null]}",
+		"{\"lanes\": [0, 1, 0]}", /* more than there are */
+	};
+	struct kvr_error error;
+	uint32_t back[2], n;
+	size_t i;
+
+	for (i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		json_t *message = json_loads(texts[i], 0, NULL);
+
+		CU_ASSERT_FATAL(message != NULL);
+		CU_ASSERT(kvr_fence_parse(message, back, 2, &n, &error) == -EPROTO);
+		json_decref(message);
+	}
+}
+
 /* ---- mutations ---- */
 
 static json_t *
@@ -404,7 +448,8 @@ main(void)
 		"handshake", TEST(hello_comes_back_as_it_was), TEST(lanes_come_back_as_they_were),
 		TEST(hello_of_another_protocol_is_told_by_its_number),
 		TEST(hello_fields_are_checked_at_their_limits),
-		TEST(lane_fields_are_checked_at_their_limits),
+		TEST(lane_fields_are_checked_at_their_limits), TEST(fence_comes_back_as_it_was),
+		TEST(fence_fields_are_checked_at_their_limits),
 		TEST(mutated_hello_is_refused_or_sound), TEST(mutated_lanes_are_refused_or_sound),
 		TEST(flipped_bytes_of_a_hello_never_harm));
 }
