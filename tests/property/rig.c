@@ -54,6 +54,8 @@ rig_post(struct kvr_sq *sq)
 	if (current->on_post != NULL)
 		current->on_post(current->ctx, sq->lane->poller, sq);
 	sq->posted = sq->pi;
+	if (current->instant)
+		cqe_put((struct rig_sq *)sq, sq->pi - 1, 0);
 }
 
 static int
@@ -241,6 +243,7 @@ rig_build(struct rig *rig, uint32_t n_devices, uint32_t n_pollers, uint32_t n_pe
 	current = rig;
 	pthread_mutex_init(&engine->control_lock, NULL);
 	engine->running = true;
+	engine->timeout_ms = KVR_TIMEOUT_MS;
 	engine->n_devices = n_devices;
 	engine->n_pollers = n_pollers;
 	engine->n_peers = n_peers;

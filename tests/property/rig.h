@@ -49,6 +49,7 @@ struct rig {
 	uint32_t n_lanes; /* of each poller to each peer */
 	uint32_t n_slots;
 	uint32_t first_idx; /* where the queues' indices begin */
+	bool instant;	    /* the device completes what it is told at once */
 	rig_on_post on_post;
 	rig_on_error on_error;
 	void *ctx;
