@@ -64,7 +64,7 @@ put_bool(json_t *object, const char *key, bool value)
 }
 
 static json_t *
-machine_json(const struct bench_report *report, int eal_argc, char **eal_argv)
+machine_json(const struct bench_counters *counters, int eal_argc, char **eal_argv)
 {
 	json_t *json = json_object();
 	json_t *arguments = json_array();
@@ -79,8 +79,8 @@ machine_json(const struct bench_report *report, int eal_argc, char **eal_argv)
 	put_text(json, "kernel", system.release);
 	put_text(json, "dpdk", rte_version());
 	put_text(json, "rdma_core", RDMA_CORE_VERSION);
-	for (uint32_t i = 0; i < report->counters.n_devices; i++) {
-		const struct kvr_device_stats *stats = &report->counters.devices[i];
+	for (uint32_t i = 0; i < counters->n_devices; i++) {
+		const struct kvr_device_stats *stats = &counters->devices[i];
 		json_t *device = json_object();
 
 		put_text(device, "name", stats->name);
@@ -102,8 +102,10 @@ options_json(const struct bench_options *options)
 
 	put_text(json, "segment_id", options->segment_id);
 	put_number(json, "buffer_bytes", options->buffer_bytes);
-	put_number(json, "batch_size", options->batch_size);
-	put_number(json, "threads", options->n_threads);
+	if (!bench_options_sweep(options)) {
+		put_number(json, "batch_size", options->batch_size);
+		put_number(json, "threads", options->n_threads);
+	}
 	put_number(json, "slice_bytes", options->slice_bytes);
 	put_number(json, "timeout_ms", options->timeout_ms);
 	put_text(json, "level", options->level == KVR_LEVEL_SENT ? "sent" : "visible");
@@ -112,7 +114,8 @@ options_json(const struct bench_options *options)
 	put_bool(json, "cross_numa", options->cross_numa);
 	if (options->trace_path == NULL) {
 		put_text(json, "operation", options->operation == KVR_OP_READ ? "read" : "write");
-		put_number(json, "block_bytes", options->block_bytes);
+		if (!bench_options_sweep(options))
+			put_number(json, "block_bytes", options->block_bytes);
 		put_real(json, "duration_s", (double)options->duration_ns / 1e9);
 		put_bool(json, "hot", options->hot);
 		return json;
@@ -222,18 +225,21 @@ result_json(const struct bench_report *report)
 	return json;
 }
 
-int
-bench_json_write(const char *path, const struct bench_report *report, int eal_argc, char **eal_argv)
+/* Takes over *result. */
+static int
+document_write(const struct bench_options *options, const struct bench_counters *counters,
+	       const char *key, json_t *result, int eal_argc, char **eal_argv)
 {
+	const char *path = options->json_path;
 	json_t *json = json_object();
 	FILE *file = fopen(path, "w");
 	int err = file == NULL ? -errno : 0;
 
 	put_text(json, "kvrail", KVRAIL_VERSION);
 	put_text(json, "git_commit", KVRAIL_GIT);
-	json_object_set_new(json, "machine", machine_json(report, eal_argc, eal_argv));
-	json_object_set_new(json, "options", options_json(report->options));
-	json_object_set_new(json, "result", result_json(report));
+	json_object_set_new(json, "machine", machine_json(counters, eal_argc, eal_argv));
+	json_object_set_new(json, "options", options_json(options));
+	json_object_set_new(json, key, result);
 	if (err == 0 && json_dumpf(json, file, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) != 0)
 		err = -EIO;
 	if (file != NULL && fclose(file) != 0 && err == 0)
@@ -242,4 +248,65 @@ bench_json_write(const char *path, const struct bench_report *report, int eal_ar
 	if (err != 0)
 		bench_message("--json %s: %s", path, strerror(-err));
 	return err;
+}
+
+int
+bench_json_write(const struct bench_report *report, int eal_argc, char **eal_argv)
+{
+	return document_write(report->options, &report->counters, "result", result_json(report),
+			      eal_argc, eal_argv);
+}
+
+static json_t *
+point_json(const struct bench_point *point)
+{
+	json_t *json = json_object();
+
+	put_number(json, "block_bytes", point->block_bytes);
+	put_number(json, "threads", point->n_threads);
+	put_number(json, "batch_size", point->batch_size);
+	put_real(json, "duration_s", (double)point->duration_ns / 1e9);
+	put_number(json, "batches", point->n_batches);
+	put_number(json, "bytes", point->bytes);
+	put_real(json, "bytes_per_sec", point->bytes_per_sec);
+	put_real(json, "p50_us", (double)point->p50_ns / 1e3);
+	put_real(json, "p99_us", (double)point->p99_ns / 1e3);
+	put_bool(json, "overlaps", point->overlaps);
+	return json;
+}
+
+static json_t *
+axis_json(const struct bench_range *range)
+{
+	json_t *json = json_array();
+
+	for (uint64_t value = range->first; value <= range->last; value *= 2)
+		json_array_append_new(json, json_integer((json_int_t)value));
+	return json;
+}
+
+int
+bench_json_write_sweep(const struct bench_sweep *sweep, int eal_argc, char **eal_argv)
+{
+	static const char *const best_keys[BENCH_N_BESTS] = {
+		[BENCH_BEST_BANDWIDTH] = "best_bandwidth",
+		[BENCH_BEST_P50] = "best_p50",
+		[BENCH_BEST_P99] = "best_p99",
+	};
+	const struct bench_grid *grid = &sweep->options->grid;
+	json_t *json = json_object();
+	json_t *points = json_array();
+
+	put_text(json, "status", sweep->status == 0 ? "ok" : strerror(-sweep->status));
+	put_bool(json, "interrupted", sweep->interrupted);
+	json_object_set_new(json, "block_bytes", axis_json(&grid->axes[BENCH_AXIS_BLOCK]));
+	json_object_set_new(json, "threads", axis_json(&grid->axes[BENCH_AXIS_THREADS]));
+	json_object_set_new(json, "batch_size", axis_json(&grid->axes[BENCH_AXIS_BATCH]));
+	for (uint32_t i = 0; i < sweep->n_points; i++)
+		json_array_append_new(points, point_json(&sweep->points[i]));
+	json_object_set_new(json, "points", points);
+	put_number(json, "skipped_points", sweep->n_skipped);
+	for (int i = 0; i < BENCH_N_BESTS && sweep->n_points > 0; i++)
+		json_object_set_new(json, best_keys[i], point_json(&sweep->points[sweep->best[i]]));
+	return document_write(sweep->options, &sweep->counters, "sweep", json, eal_argc, eal_argv);
 }

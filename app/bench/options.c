@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "options.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <getopt.h>
 #include <math.h>
@@ -11,11 +12,11 @@
 #include "kvr_limits.h"
 #include "message.h"
 #include "size.h"
-#include "version.h"
 
-#define MAX_BATCH	 (64u << 10)
-#define MAX_LAYERS	 (4u << 10)
-#define TOKENS_PER_BLOCK 512 /* of the trace format */
+#define MAX_LAYERS	  (4u << 10)
+#define TOKENS_PER_BLOCK  512 /* of the trace format */
+#define DURATION_NS	  10000000000ull
+#define SWEEP_DURATION_NS 1000000000ull /* of each point */
 
 enum option_id {
 	OPT_MODE = 256,
@@ -35,6 +36,7 @@ enum option_id {
 	OPT_SLICE_SIZE,
 	OPT_TIMEOUT,
 	OPT_DURATION,
+	OPT_SWEEP,
 	OPT_LINGER,
 	OPT_HOT,
 	OPT_VERIFY,
@@ -52,6 +54,10 @@ enum option_id {
 	OPT_HELP,
 	OPT_VERSION,
 };
+
+/* A set of options. */
+#define GIVEN(id) (1ull << ((id)-OPT_MODE))
+static_assert(OPT_VERSION - OPT_MODE < 64, "a bit for each option");
 
 static const struct option long_options[] = {
 	{"mode", required_argument, NULL, OPT_MODE},
@@ -71,6 +77,7 @@ static const struct option long_options[] = {
 	{"slice-size", required_argument, NULL, OPT_SLICE_SIZE},
 	{"timeout", required_argument, NULL, OPT_TIMEOUT},
 	{"duration", required_argument, NULL, OPT_DURATION},
+	{"sweep", required_argument, NULL, OPT_SWEEP},
 	{"linger", required_argument, NULL, OPT_LINGER},
 	{"hot", no_argument, NULL, OPT_HOT},
 	{"verify", no_argument, NULL, OPT_VERIFY},
@@ -95,62 +102,6 @@ static const struct bench_unit units[] = {
 	{"GB", 1e9},	 {"GiB", 1u << 30}, {"Gb", 1e9 / 8},   {"MB", 1e6},	{"MiB", 1u << 20},
 	{"Mb", 1e6 / 8}, {"KB", 1e3},	    {"KiB", 1u << 10}, {"Kb", 1e3 / 8},
 };
-
-void
-bench_options_help(void)
-{
-	puts("usage: kvrail-bench [EAL options] -- --mode target|initiator [options]\n"
-	     "\n"
-	     "EAL options choose cores and devices: -l 0,1 (first: control, others: pollers),\n"
-	     "-a BDF, --in-memory. Client threads share the first lcore's CPUs; --lcores\n"
-	     "'0@(0,2-5),1@1' gives it several. Options after -- are spelled with - or _;\n"
-	     "sizes take K, M, G.\n"
-	     "\n"
-	     "target\n"
-	     "  --listen HOST:PORT       where initiators connect (127.0.0.1:0); also\n"
-	     "                           --local-server-name\n"
-	     "  --buffer-size SIZE       the pool it offers (1G)\n"
-	     "  --segment-name NAME      the pool's name (pool0)\n"
-	     "\n"
-	     "initiator\n"
-	     "  --segment-id HOST:PORT   the target\n"
-	     "  --segment-name NAME      its segment (the first)\n"
-	     "  --operation read|write   (read)\n"
-	     "  --block-size SIZE        of one transfer (64K)\n"
-	     "  --batch-size N           transfers of a batch (128)\n"
-	     "  --threads N              clients, one batch in flight each (12)\n"
-	     "  --duration SEC           (10)\n"
-	     "  --buffer-size SIZE       local memory (1G)\n"
-	     "  --hot                    every transfer uses the same block\n"
-	     "  --level sent|visible     what a write's end means (visible)\n"
-	     "  --priority bulk|latency  (bulk)\n"
-	     "  --verify                 check every byte where it arrives\n"
-	     "  --linger SEC             stay, with telemetry, after the result (0)\n"
-	     "  --report-unit UNIT       GB, GiB, Gb, MB, MiB, Mb, KB, KiB, Kb (GB)\n"
-	     "  --report-precision N     decimals (2)\n"
-	     "  --json FILE              the result and the machine's description\n"
-	     "\n"
-	     "initiator, replay of a request trace\n"
-	     "  --trace FILE.jsonl       blocks already in the target's pool are read, others\n"
-	     "                           written\n"
-	     "  --kv-bytes-per-token N   (64); a block holds 512 tokens\n"
-	     "  --layers N               pieces of a block (1)\n"
-	     "  --pool-blocks N          blocks the pool keeps, least recently used leave (all)\n"
-	     "  --speedup X|max          of the timestamps (1)\n"
-	     "\n"
-	     "both\n"
-	     "  --device-name A,B        devices (EAL's -a, or all)\n"
-	     "  --timeout SEC            a batch's deadline (5)\n"
-	     "  --slice-size SIZE        cut of large transfers (256K)\n"
-	     "  --cross-numa             pollers may move memory of other NUMA nodes\n"
-	     "  --help, --version");
-}
-
-void
-bench_options_version(void)
-{
-	printf("kvrail-bench %s (%s)\n", KVRAIL_VERSION, KVRAIL_GIT);
-}
 
 /* "--block_size=1M" to "--block-size=1M"; the value is left alone. */
 static void
@@ -338,9 +289,9 @@ parse_number_option(struct bench_options *options, int id, const char *name, con
 
 	switch (id) {
 	case OPT_BUFFER_SIZE:
-		return parse_size(name, value, 1ull << 46, &options->buffer_bytes);
+		return parse_size(name, value, BENCH_MAX_SIZE, &options->buffer_bytes);
 	case OPT_BLOCK_SIZE:
-		return parse_size(name, value, 1ull << 46, &options->block_bytes);
+		return parse_size(name, value, BENCH_MAX_SIZE, &options->block_bytes);
 	case OPT_KV_BYTES_PER_TOKEN:
 		return parse_size(name, value, 1ull << 30, &options->kv_bytes_per_token);
 	case OPT_SLICE_SIZE:
@@ -348,7 +299,7 @@ parse_number_option(struct bench_options *options, int id, const char *name, con
 		options->slice_bytes = (uint32_t)wide;
 		return err;
 	case OPT_BATCH_SIZE:
-		return parse_number(name, value, 1, MAX_BATCH, &options->batch_size);
+		return parse_number(name, value, 1, BENCH_MAX_BATCH, &options->batch_size);
 	case OPT_THREADS:
 		return parse_number(name, value, 1, KVR_MAX_CLIENTS, &options->n_threads);
 	case OPT_LAYERS:
@@ -370,6 +321,8 @@ parse_number_option(struct bench_options *options, int id, const char *name, con
 		return parse_seconds(name, value, 0, &options->linger_ns);
 	case OPT_REPORT_UNIT:
 		return parse_unit(value, &options->unit);
+	case OPT_SWEEP:
+		return bench_grid_parse(value, &options->grid);
 	case OPT_SPEEDUP:
 		return parse_speedup(value, &options->speedup);
 	default:
@@ -380,9 +333,12 @@ parse_number_option(struct bench_options *options, int id, const char *name, con
 static int
 check_target(struct bench_options *options)
 {
-	if (options->trace_path != NULL || options->segment_id != NULL) {
+	if (options->trace_path != NULL || options->segment_id != NULL ||
+	    bench_options_sweep(options)) {
 		bench_message("--%s belongs to --mode initiator",
-			      options->trace_path != NULL ? "trace" : "segment-id");
+			      options->trace_path != NULL   ? "trace"
+			      : options->segment_id != NULL ? "segment-id"
+							    : "sweep");
 		return -EINVAL;
 	}
 	if (options->listen == NULL)
@@ -410,6 +366,17 @@ check_trace(const struct bench_options *options)
 }
 
 static int
+check_sweep(const struct bench_options *options)
+{
+	if (options->trace_path != NULL || options->verify) {
+		bench_message("--sweep and --%s exclude each other",
+			      options->trace_path != NULL ? "trace" : "verify");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int
 check_initiator(const struct bench_options *options)
 {
 	char block[32], buffer[32];
@@ -423,6 +390,8 @@ check_initiator(const struct bench_options *options)
 		return -EINVAL;
 	}
 	if (options->trace_path != NULL && check_trace(options) != 0)
+		return -EINVAL;
+	if (bench_options_sweep(options) && check_sweep(options) != 0)
 		return -EINVAL;
 	if (options->hot && options->verify) {
 		bench_message("--hot and --verify exclude each other: one block, many writers");
@@ -451,9 +420,70 @@ check(struct bench_options *options)
 	}
 }
 
+/* A key that is not in --sweep stays at its option's one value. block_bytes becomes the largest
+ * that the buffers must hold. */
+static void
+complete_grid(struct bench_options *options)
+{
+	const uint64_t values[BENCH_N_AXES] = {
+		[BENCH_AXIS_BLOCK] = options->block_bytes,
+		[BENCH_AXIS_THREADS] = options->n_threads,
+		[BENCH_AXIS_BATCH] = options->batch_size,
+	};
+
+	for (int axis = 0; axis < BENCH_N_AXES; axis++)
+		if (options->grid.axes[axis].first == 0)
+			options->grid.axes[axis] = (struct bench_range){values[axis], values[axis]};
+	options->block_bytes = options->grid.axes[BENCH_AXIS_BLOCK].last;
+}
+
+/* Options that were given and mean nothing, in one line. */
+static void
+note_unused(uint64_t given, uint64_t unused, const char *because)
+{
+	char names[256] = "";
+
+	for (const struct option *option = long_options; option->name != NULL; option++) {
+		size_t n = strlen(names);
+
+		if ((given & unused & GIVEN(option->val)) != 0)
+			snprintf(names + n, sizeof(names) - n, "%s--%s", n > 0 ? ", " : "",
+				 option->name);
+	}
+	if (names[0] != '\0')
+		bench_message("note: no effect %s: %s", because, names);
+}
+
+/* What follows from all options together. */
+static void
+complete(struct bench_options *options, uint64_t given)
+{
+	static const uint64_t axis_options[BENCH_N_AXES] = {
+		[BENCH_AXIS_BLOCK] = GIVEN(OPT_BLOCK_SIZE),
+		[BENCH_AXIS_THREADS] = GIVEN(OPT_THREADS),
+		[BENCH_AXIS_BATCH] = GIVEN(OPT_BATCH_SIZE),
+	};
+	bool sweep = (given & GIVEN(OPT_SWEEP)) != 0;
+	uint64_t swept = 0;
+
+	for (int axis = 0; axis < BENCH_N_AXES; axis++)
+		if (options->grid.axes[axis].first != 0)
+			swept |= axis_options[axis];
+	note_unused(given, swept, "beside the same key of --sweep");
+	if (options->trace_path != NULL)
+		note_unused(given,
+			    GIVEN(OPT_OPERATION) | GIVEN(OPT_BLOCK_SIZE) | GIVEN(OPT_DURATION),
+			    "with --trace, which says what moves");
+	if ((given & GIVEN(OPT_DURATION)) == 0)
+		options->duration_ns = sweep ? SWEEP_DURATION_NS : DURATION_NS;
+	if (sweep)
+		complete_grid(options);
+}
+
 int
 bench_options_parse(int argc, char **argv, struct bench_options *options)
 {
+	uint64_t given = 0;
 	int err, id, index;
 
 	*options = (struct bench_options){
@@ -465,7 +495,6 @@ bench_options_parse(int argc, char **argv, struct bench_options *options)
 		.batch_size = 128,
 		.n_threads = 12,
 		.timeout_ms = KVR_TIMEOUT_MS,
-		.duration_ns = 10000000000ull,
 		.unit = &units[0],
 		.precision = 2,
 		.kv_bytes_per_token = 64,
@@ -492,10 +521,12 @@ bench_options_parse(int argc, char **argv, struct bench_options *options)
 			err = parse_text_option(options, id, long_options[index].name, optarg);
 		if (err != 0)
 			return err;
+		given |= GIVEN(id);
 	}
 	if (optind < argc) {
 		bench_message("%s: not an option", argv[optind]);
 		return -EINVAL;
 	}
+	complete(options, given);
 	return check(options);
 }

@@ -6,7 +6,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "grid.h"
 #include "kvr.h"
+
+#define BENCH_MAX_SIZE	(1ull << 46)
+#define BENCH_MAX_BATCH (64u << 10)
 
 enum bench_mode {
 	BENCH_MODE_NONE,
@@ -46,12 +50,20 @@ struct bench_options {
 	const struct bench_unit *unit;
 	int precision;
 
+	struct bench_grid grid; /* of --sweep, every axis set; without it all 0 */
+
 	const char *trace_path;
 	uint64_t kv_bytes_per_token;
 	uint32_t n_layers;
 	uint32_t pool_blocks; /* 0: all */
 	double speedup;	      /* 0: as fast as it goes */
 };
+
+static inline bool
+bench_options_sweep(const struct bench_options *options)
+{
+	return options->grid.axes[0].first != 0;
+}
 
 /* Parsed; 1: --help or --version was answered on standard output; -EINVAL: one line said why. */
 int bench_options_parse(int argc, char **argv, struct bench_options *options);

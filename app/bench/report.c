@@ -18,7 +18,7 @@ bench_report_progress(const struct bench_run *run, struct bench_progress *progre
 	struct bench_progress now = {.at_ns = bench_now_ns()};
 	double seconds;
 
-	if (!isatty(STDOUT_FILENO))
+	if (!isatty(STDOUT_FILENO) || bench_options_sweep(options))
 		return;
 	for (uint32_t i = 0; i < run->n_workers; i++) {
 		now.bytes += kvr_counter_read(&run->workers[i].bytes[KVR_OP_READ]) +
@@ -74,6 +74,14 @@ counters_subtract(struct bench_counters *counters, const struct bench_counters *
 }
 
 void
+bench_counters_since(const struct kvr_engine *engine, const struct bench_counters *before,
+		     struct bench_counters *counters)
+{
+	bench_counters_read(engine, counters);
+	counters_subtract(counters, before);
+}
+
+void
 bench_report_gather(struct bench_report *report, const struct bench_run *run,
 		    const struct bench_counters *before)
 {
@@ -92,8 +100,7 @@ bench_report_gather(struct bench_report *report, const struct bench_run *run,
 		report->bytes[KVR_OP_WRITE] += worker->bytes[KVR_OP_WRITE];
 		kvr_latency_merge(&report->latency, &worker->latency);
 	}
-	bench_counters_read(run->node->engine, &report->counters);
-	counters_subtract(&report->counters, before);
+	bench_counters_since(run->node->engine, before, &report->counters);
 }
 
 double
@@ -104,12 +111,18 @@ bench_report_busy_pct(const struct kvr_lcore_stats *lcore)
 	return all_ns == 0 ? 0 : 100.0 * (double)lcore->busy_ns / (double)all_ns;
 }
 
+static double
+rate_of(const struct bench_options *options, uint64_t bytes, uint64_t duration_ns)
+{
+	if (duration_ns == 0)
+		return 0;
+	return (double)bytes / options->unit->bytes / ((double)duration_ns / 1e9);
+}
+
 double
 bench_report_rate(const struct bench_report *report, uint64_t bytes)
 {
-	if (report->duration_ns == 0)
-		return 0;
-	return (double)bytes / report->options->unit->bytes / ((double)report->duration_ns / 1e9);
+	return rate_of(report->options, bytes, report->duration_ns);
 }
 
 static double
@@ -186,6 +199,16 @@ print_replay(const struct bench_report *report, const struct bench_replay_totals
 }
 
 void
+bench_report_completed(const struct bench_options *options, uint64_t duration_ns,
+		       uint64_t n_batches, uint64_t bytes)
+{
+	printf("Test completed: duration %.2f, batch count %" PRIu64 ", throughput %.*f %s/s\n",
+	       (double)duration_ns / 1e9, n_batches, options->precision,
+	       rate_of(options, bytes, duration_ns), options->unit->name);
+	fflush(stdout);
+}
+
+void
 bench_report_print(const struct bench_report *report)
 {
 	const struct bench_options *options = report->options;
@@ -199,9 +222,6 @@ bench_report_print(const struct bench_report *report)
 		printf("verified: %s\n", report->status == 0	      ? "every byte was right"
 					 : report->status == -EBADMSG ? "a byte was WRONG"
 								      : "not to the end");
-	printf("Test completed: duration %.2f, batch count %" PRIu64 ", throughput %.*f %s/s\n",
-	       (double)report->duration_ns / 1e9, report->n_batches, options->precision,
-	       bench_report_rate(report, report->bytes[KVR_OP_READ] + report->bytes[KVR_OP_WRITE]),
-	       options->unit->name);
-	fflush(stdout);
+	bench_report_completed(options, report->duration_ns, report->n_batches,
+			       report->bytes[KVR_OP_READ] + report->bytes[KVR_OP_WRITE]);
 }

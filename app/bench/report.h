@@ -52,10 +52,13 @@ struct bench_progress {
 	uint64_t n_batches;
 };
 
-/* One line on a terminal, nothing elsewhere. */
+/* One line on a terminal, nothing elsewhere; nothing in a sweep, which has a bar. */
 void bench_report_progress(const struct bench_run *run, struct bench_progress *progress);
 
 void bench_counters_read(const struct kvr_engine *engine, struct bench_counters *counters);
+/* What was counted since `before`. */
+void bench_counters_since(const struct kvr_engine *engine, const struct bench_counters *before,
+			  struct bench_counters *counters);
 /* The run's totals, and the engine's counters since `before`. */
 void bench_report_gather(struct bench_report *report, const struct bench_run *run,
 			 const struct bench_counters *before);
@@ -63,6 +66,9 @@ double bench_report_busy_pct(const struct kvr_lcore_stats *lcore);
 /* Per second, in the unit asked for. */
 double bench_report_rate(const struct bench_report *report, uint64_t bytes);
 
+/* The line that ends standard output. */
+void bench_report_completed(const struct bench_options *options, uint64_t duration_ns,
+			    uint64_t n_batches, uint64_t bytes);
 /* Tables, latencies and the `Test completed` line, which ends it. */
 void bench_report_print(const struct bench_report *report);
 

@@ -249,9 +249,51 @@ options_that_do_not_go_together_are_refused(void)
 	refuse(INITIATOR "--hot --verify", "--hot");
 	refuse(INITIATOR "--hot --trace x", "--hot");
 	refuse(INITIATOR "--trace x --layers 3", "--layers 3");
+	refuse("--mode=target --sweep threads=1..2", "--sweep");
+	refuse(INITIATOR "--sweep threads=1..2 --trace x", "--trace");
+	refuse(INITIATOR "--sweep threads=1..2 --verify", "--verify");
+	refuse(INITIATOR "--sweep block-size=1M..2G", "larger than --buffer-size 1G");
+	refuse(INITIATOR "--sweep threads=1..3", "threads=1..3");
 	refuse(INITIATOR "stray", "stray");
 	refuse(INITIATOR "--sweeep", "--sweeep");
 	refuse(INITIATOR "--threads", "--threads");
+}
+
+/* Accepted, with this on standard error. */
+static void
+accept_saying(const char *text, const char *expected)
+{
+	struct stderr_capture said;
+
+	CU_ASSERT_EQUAL(parse(text, &said), 0);
+	CU_ASSERT_STRING_EQUAL(said.text, expected);
+}
+
+static void
+options_without_effect_are_named(void)
+{
+	accept_saying(INITIATOR "--trace x --operation write --block_size 4K --threads 2",
+		      "kvrail-bench: note: no effect with --trace, which says what moves: "
+		      "--operation, --block-size\n");
+	accept_saying(INITIATOR "--trace x", "");
+	accept_saying(INITIATOR "--sweep threads=1..2 --threads 4 --batch-size 2",
+		      "kvrail-bench: note: no effect beside the same key of --sweep: --threads\n");
+}
+
+static void
+a_sweep_takes_the_rest_from_the_options(void)
+{
+	accept(INITIATOR "--sweep block-size=4K..1M --batch-size 48");
+	CU_ASSERT(bench_options_sweep(&options));
+	CU_ASSERT_EQUAL(options.duration_ns, 1000000000u);
+	CU_ASSERT_EQUAL(options.block_bytes, 1 << 20);
+	CU_ASSERT_EQUAL(options.grid.axes[BENCH_AXIS_BATCH].first, 48);
+	CU_ASSERT_EQUAL(options.grid.axes[BENCH_AXIS_BATCH].last, 48);
+	CU_ASSERT_EQUAL(options.grid.axes[BENCH_AXIS_THREADS].last, 12);
+	accept(INITIATOR "--sweep=threads=1..2 --duration 0.5");
+	CU_ASSERT_EQUAL(options.duration_ns, 500000000u);
+	accept(INITIATOR);
+	CU_ASSERT(!bench_options_sweep(&options));
 }
 
 static void
@@ -292,6 +334,8 @@ main(void)
 			   TEST(what_size_text_writes_size_parse_reads),
 			   TEST(bad_values_are_refused_in_one_line_that_names_them),
 			   TEST(options_that_do_not_go_together_are_refused),
+			   TEST(options_without_effect_are_named),
+			   TEST(a_sweep_takes_the_rest_from_the_options),
 			   TEST(eal_arguments_that_eal_takes_silently_are_refused),
 			   TEST(good_eal_arguments_pass));
 }
