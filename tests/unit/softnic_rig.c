@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "softnic_rig.h"
 
@@ -42,6 +43,23 @@ create_cq(struct rig_end *end, const struct rig_options *o, int n)
 	return ibv_create_cq(end->context, n, NULL, o->channel, 0);
 }
 
+static void *
+allocate(bool shared)
+{
+	void *buf;
+	int fd;
+
+	if (!shared)
+		return mmap(NULL, RIG_BUF_BYTES, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	fd = memfd_create("rig", MFD_CLOEXEC);
+	if (fd < 0 || ftruncate(fd, RIG_BUF_BYTES))
+		give_up("memfd");
+	buf = mmap(NULL, RIG_BUF_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	return buf;
+}
+
 void
 rig_create(struct rig_end *end, const struct rig_options *o)
 {
@@ -69,8 +87,7 @@ rig_create(struct rig_end *end, const struct rig_options *o)
 			.max_inline_data = o->inline_bytes},
 	};
 	end->qp = ibv_create_qp(end->pd, &init);
-	end->buf = mmap(NULL, RIG_BUF_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			-1, 0);
+	end->buf = allocate(o->shared);
 	if (!end->qp || end->buf == MAP_FAILED)
 		give_up("QP or memory");
 	end->mr = ibv_reg_mr(end->pd, end->buf, RIG_BUF_BYTES, RIG_ALL_ACCESS);

@@ -19,7 +19,8 @@ struct rig_options {
 	unsigned int depth;   /* default 64 */
 	unsigned int max_sge; /* default 4 */
 	unsigned int inline_bytes;
-	unsigned int cqe_bytes; /* default: the library's */
+	unsigned int cqe_bytes; /* default 64 */
+	bool shared;		/* memory that peers can map: a memfd */
 	enum ibv_qp_type type;	/* default RC */
 	struct ibv_srq *srq;
 	struct ibv_comp_channel *channel;

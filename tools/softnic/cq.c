@@ -61,9 +61,12 @@ sn_cq_push(struct sn_cq *cq, const struct sn_completion *completion)
 			  !!(cq->pi & cq->n_cqe));
 	atomic_store_explicit((_Atomic uint8_t *)(slot + 63), owner, memory_order_release);
 	cq->pi++;
-	cq->dirty = true;
 	if (completion->solicited || is_error(completion))
 		cq->solicited_pi = cq->pi;
+	/* At once, so that the events of CQs that share a channel come in the order of their
+	 * completions. */
+	if (cq->channel)
+		sn_cq_notify(cq);
 }
 
 /*
@@ -81,7 +84,6 @@ sn_cq_notify(struct sn_cq *cq)
 	uint32_t newest = solicited_only ? cq->solicited_pi : cq->pi;
 	uint32_t ahead = (newest - arm) & CI_MASK;
 
-	cq->dirty = false;
 	if (arm == cq->served_arm || ahead == 0 || ahead > CI_MASK / 2)
 		return;
 	if (!sn_event_queue_push(cq->channel, &cq->user_handle, sizeof(cq->user_handle)))

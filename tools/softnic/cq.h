@@ -13,7 +13,6 @@ struct sn_cq {
 	uint32_t pi;	       /* free-running */
 	uint32_t solicited_pi; /* pi after the last completion that wakes solicited-only waiters */
 	bool overrun;
-	bool dirty; /* completions since the arm record was last looked at */
 	uint8_t *buf;
 	_Atomic uint32_t *dbrec; /* [0] the program's consumer index, [1] the arm record */
 	uint32_t served_arm;	 /* the arm record's value that an event has answered */

@@ -108,6 +108,8 @@ lose(struct sn_qp *qp)
 {
 	uint8_t code = qp->attr.timeout & 0x1f;
 
+	SN_LOG("qp %#x wqe %u: peer %#x does not answer, %u retries left", qp->qpn, qp->sq_ci,
+	       qp->attr.dest_qp_num, qp->retries_left);
 	qp->lost = true;
 	qp->wait_until_ns = sn_nic.now_ns + (code ? 4096ull << code : PATIENT_RETRY_NS);
 }

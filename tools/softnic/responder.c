@@ -238,6 +238,8 @@ sn_responder_request(const struct sn_packet *request)
 	uint32_t gap;
 
 	if (!qp || !listens_to(qp, request->src_qpn)) {
+		SN_LOG("request for qp %#x from %#x: no such connection", request->dst_qpn,
+		       request->src_qpn);
 		answer(NULL, request, SN_LOST, 0);
 		return;
 	}
@@ -247,6 +249,7 @@ sn_responder_request(const struct sn_packet *request)
 		answer(qp, request, SN_DONE,
 		       request->psn == qp->last_atomic_psn ? qp->last_atomic_value : 0);
 	} else if (qp->type == IB_UVERBS_QPT_RC && gap) {
+		SN_LOG("qp %#x: request with psn %#x is %u ahead", qp->qpn, request->psn, gap);
 		sn_nic_count(qp->device, SN_CNT_PSN_ERRORS, 1);
 		answer(qp, request, SN_LOST, 0);
 	} else if (request->opcode == MLX5_OPCODE_ATOMIC_CS ||
