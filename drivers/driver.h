@@ -65,6 +65,8 @@ struct kvr_completion {
 	struct kvr_sq *sq;
 	uint32_t idx;	  /* free-running, as pi */
 	uint8_t error;	  /* 0 or 1 */
+	uint8_t at_fault; /* a bad one: the request is wrong, so that another queue would fail too
+			   */
 	uint8_t syndrome; /* IBTA/PRM CQE syndrome; 5: flushed */
 	uint8_t vendor_syndrome;
 };

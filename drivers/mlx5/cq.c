@@ -8,6 +8,7 @@
  */
 
 #include <endian.h>
+#include <stdbool.h>
 
 #include <rte_atomic.h>
 
@@ -19,6 +20,16 @@ static inline uint32_t
 slice_idx(const struct kvr_sq *sq, uint16_t wqe_counter)
 {
 	return sq->ci + (uint16_t)(wqe_counter - (uint16_t)sq->ci);
+}
+
+/* Is it the request that is wrong (a key, an address, a length), and not the path or the peer? */
+static bool
+is_at_fault(uint8_t syndrome)
+{
+	return syndrome != MLX5_CQE_SYNDROME_WR_FLUSH_ERR &&
+	       syndrome != MLX5_CQE_SYNDROME_TRANSPORT_RETRY_EXC_ERR &&
+	       syndrome != MLX5_CQE_SYNDROME_RNR_RETRY_EXC_ERR &&
+	       syndrome != MLX5_CQE_SYNDROME_REMOTE_ABORTED_ERR;
 }
 
 /* 0: the CQE speaks of a queue that is no longer here. */
@@ -37,6 +48,7 @@ cqe_read(struct mlx5dp_cq *cq, const struct mlx5_cqe64 *cqe, struct kvr_completi
 		const struct mlx5_err_cqe *bad = (const void *)cqe;
 
 		completion->error = 1;
+		completion->at_fault = is_at_fault(bad->syndrome);
 		completion->syndrome = bad->syndrome;
 		completion->vendor_syndrome = bad->vendor_err_synd;
 	}

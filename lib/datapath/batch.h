@@ -56,13 +56,18 @@ struct kvr_part {
 	uint32_t n_inflight; /* slices and proofs, all lanes */
 	uint32_t n_unproven; /* lanes with unproven writes */
 	uint32_t n_lanes;
-	int status;    /* the first cause */
-	bool runnable; /* is in the runnable list */
-	bool wrote;    /* has placed a write */
+	uint32_t held;	   /* bit l: lane l went out of use under it (recover.c) */
+	int status;	   /* the first cause */
+	bool runnable;	   /* is in the runnable list */
+	bool wrote;	   /* has placed a write */
+	bool undetermined; /* writes were lost sight of: nobody knows what landed */
 	uint8_t syndrome;
 	uint8_t vendor_syndrome;
 	const struct kvr_device *failed_on;
-	uint64_t bytes;			 /* of the whole part */
+	uint64_t bytes; /* of the whole part */
+	uint32_t begin; /* where the cursor began */
+	uint32_t n_rewinds;
+	uint64_t begin_bytes;
 	TAILQ_ENTRY(kvr_part) live_link; /* in the poller's live list, for deadlines */
 	struct kvr_part_lane lanes[KVR_MAX_LANES];
 };

@@ -74,7 +74,7 @@ part_end(struct kvr_poller *poller, struct kvr_part *part)
 		batch->vendor_syndrome = part->vendor_syndrome;
 		batch->failed_on = part->failed_on;
 	}
-	if (part->status != 0 && part->wrote)
+	if (part->undetermined)
 		__atomic_store_n(&batch->remote_undetermined, true, __ATOMIC_RELAXED);
 	/* Let go of the peer before the batch: its client may close the segment next. */
 	__atomic_fetch_sub(&part->segment->peer->n_parts, 1, __ATOMIC_RELEASE);
@@ -83,7 +83,25 @@ part_end(struct kvr_poller *poller, struct kvr_part *part)
 		batch_end(poller, batch);
 }
 
-void
+/* Ends the part when nothing of it is left to place, to complete or to wait for. */
+static bool
+part_settle(struct kvr_poller *poller, struct kvr_part *part)
+{
+	if (part->n_inflight != 0 || part->runnable || part->held != 0)
+		return false;
+	part_end(poller, part);
+	return true;
+}
+
+static void
+part_stop(struct kvr_poller *poller, struct kvr_part *part)
+{
+	if (part->runnable)
+		TAILQ_REMOVE(&poller->runnable[part->batch->priority], part, run_link);
+	part->runnable = false;
+}
+
+bool
 kvr_part_fail(struct kvr_poller *poller, struct kvr_part *part, int status, uint8_t syndrome,
 	      uint8_t vendor_syndrome, const struct kvr_device *device)
 {
@@ -94,13 +112,16 @@ kvr_part_fail(struct kvr_poller *poller, struct kvr_part *part, int status, uint
 		part->failed_on = device;
 	}
 	part->at = part->end;
-	part->n_unproven = 0;
-	if (part->runnable) {
-		TAILQ_REMOVE(&poller->runnable[part->batch->priority], part, run_link);
-		part->runnable = false;
+	part_stop(poller, part);
+	if (part->batch->level != KVR_LEVEL_VISIBLE)
+		part->n_unproven = 0;
+	/* Its writes on good lanes are proven all the same: memory of a batch that has ended must
+	 * not change any more. */
+	if (part->n_unproven != 0) {
+		part->runnable = true;
+		TAILQ_INSERT_TAIL(&poller->runnable[part->batch->priority], part, run_link);
 	}
-	if (part->n_inflight == 0)
-		part_end(poller, part);
+	return part_settle(poller, part);
 }
 
 /* n slices of the part, `bytes` in all, are no longer in flight. */
@@ -139,17 +160,18 @@ slices_done(struct kvr_poller *poller, struct kvr_lane *lane, uint32_t end)
 		kvr_count(&lane->n_bytes, bytes[KVR_OP_READ] + bytes[KVR_OP_WRITE]);
 		part_retire(lane, part, sq->ci - first,
 			    bytes[KVR_OP_READ] + bytes[KVR_OP_WRITE] + bytes[KVR_SLICE_PROOF]);
-		if (part->n_inflight == 0 && !part->runnable)
-			part_end(poller, part);
+		part_settle(poller, part);
 	}
 	kvr_count(&lane->n_slices, end - begin);
 	if (lane->probe_bytes != 0 && (int32_t)(end - lane->probe_end) >= 0)
 		kvr_lane_probed(lane, poller->now_tsc);
 }
 
-/* The oldest slice has failed, for the lane's cause. */
+/* The oldest slice will not complete. The lane holds its part from here on; see recover.c. One that
+ * is itself at fault would take down the next lane too, so that it fails; others may be sent again.
+ */
 static void
-slice_failed(struct kvr_poller *poller, struct kvr_lane *lane)
+slice_failed(struct kvr_poller *poller, struct kvr_lane *lane, bool at_fault)
 {
 	const struct kvr_slice *slice = &lane->sq->slices[lane->sq->ci & lane->sq->mask];
 	struct kvr_part *part = slice->part;
@@ -159,27 +181,33 @@ slice_failed(struct kvr_poller *poller, struct kvr_lane *lane)
 	if (slice->op != KVR_SLICE_PROOF)
 		kvr_count(&poller->device_counters[lane->device_idx].failed_bytes,
 			  slice->length_bytes);
-	kvr_part_fail(poller, part, lane->status, lane->syndrome, lane->vendor_syndrome,
-		      lane->device);
+	part->held |= 1u << lane->idx;
+	if (at_fault)
+		kvr_part_fail(poller, part, lane->status, lane->syndrome, lane->vendor_syndrome,
+			      lane->device);
+	else if (part->status == 0)
+		part_stop(poller, part);
 }
 
 static void
 completion_bad(struct kvr_poller *poller, struct kvr_lane *lane,
 	       const struct kvr_completion *completion)
 {
+	/* The first bad CQE names the cause; those after it say "flushed". */
+	bool first = lane->state == KVR_LANE_ACTIVE;
+
 	kvr_count(&lane->n_errors, 1);
 	kvr_count(&poller->device_counters[lane->device_idx].errors, 1);
-	/* The first bad CQE names the cause; those after it say "flushed". */
 	kvr_lane_drain_owner(lane, -EIO, completion->syndrome, completion->vendor_syndrome);
 	slices_done(poller, lane, completion->idx);
-	slice_failed(poller, lane);
+	slice_failed(poller, lane, first && completion->at_fault);
 }
 
 void
 kvr_lane_flush(struct kvr_poller *poller, struct kvr_lane *lane)
 {
 	while (lane->sq->ci != lane->sq->posted)
-		slice_failed(poller, lane);
+		slice_failed(poller, lane, false);
 }
 
 uint32_t

@@ -159,7 +159,8 @@ byte_cost_tick(struct kvr_lane *lane, uint64_t now_tsc)
 		byte_cost_update(lane, now_tsc);
 }
 
-/* A draining lane is dead once its flush is in; when none comes, its QP is reset first. */
+/* A draining lane is dead once its flush is in and the peer is fenced; when no flush comes, its QP
+ * is reset first. */
 static void
 drain(struct kvr_poller *poller, struct kvr_lane *lane, uint64_t now_tsc)
 {
@@ -176,7 +177,8 @@ drain(struct kvr_poller *poller, struct kvr_lane *lane, uint64_t now_tsc)
 		__atomic_store_n(&lane->want_error, KVR_LANE_WANT_RESET, __ATOMIC_RELEASE);
 		kvr_control_wake(poller->engine);
 	}
-	if (lane->sq->ci == lane->sq->pi)
+	if (lane->sq->ci == lane->sq->pi &&
+	    __atomic_load_n(&lane->fence, __ATOMIC_ACQUIRE) != KVR_FENCE_PENDING)
 		__atomic_store_n(&lane->state, KVR_LANE_DEAD, __ATOMIC_RELAXED);
 }
 

@@ -37,14 +37,19 @@ part_begin(struct kvr_poller *poller, struct kvr_part *part)
 {
 	uint32_t i;
 
+	part->begin = part->at;
+	part->begin_bytes = part->at_bytes;
 	part->n_inflight = 0;
 	part->n_unproven = 0;
+	part->n_rewinds = 0;
+	part->held = 0;
 	part->n_lanes = part->segment->peer->lanes[poller->idx].n;
 	part->status = 0;
 	part->syndrome = 0;
 	part->vendor_syndrome = 0;
 	part->failed_on = NULL;
 	part->wrote = false;
+	part->undetermined = false;
 	part->runnable = true;
 	for (i = 0; i < part->n_lanes; i++)
 		part->lanes[i] = (struct kvr_part_lane){0};
@@ -71,70 +76,6 @@ inhale(struct kvr_poller *poller)
 	return total;
 }
 
-static bool
-lane_usable(const struct kvr_lane_set *set)
-{
-	uint32_t i;
-
-	for (i = 0; i < set->n; i++)
-		if (set->lanes[i]->state == KVR_LANE_ACTIVE)
-			return true;
-	return false;
-}
-
-/* A part that is late takes the lanes that hold it out of use: its memory is free again only when
- * no NIC can touch it. */
-static void
-part_expire(struct kvr_poller *poller, struct kvr_part *part)
-{
-	const struct kvr_lane_set *set = &part->segment->peer->lanes[poller->idx];
-	uint32_t i;
-
-	for (i = 0; i < part->n_lanes; i++)
-		if (part->lanes[i].n_inflight != 0)
-			kvr_lane_drain_owner(set->lanes[i], -ETIMEDOUT, 0, 0);
-	kvr_part_fail(poller, part, -ETIMEDOUT, 0, 0, NULL);
-}
-
-/* The lane that went out of use under writes that now no proof can follow; NULL: none did. */
-static const struct kvr_lane *
-lane_unprovable(const struct kvr_part *part, const struct kvr_lane_set *set)
-{
-	uint32_t i;
-
-	if (part->batch->level != KVR_LEVEL_VISIBLE)
-		return NULL;
-	for (i = 0; part->n_unproven != 0 && i < part->n_lanes; i++)
-		if (part->lanes[i].unproven && set->lanes[i]->state != KVR_LANE_ACTIVE)
-			return set->lanes[i];
-	return NULL;
-}
-
-/* Parts that cannot go on: late, without a lane, or never to be proven. */
-static void
-tick_parts(struct kvr_poller *poller, uint64_t now_tsc)
-{
-	const struct kvr_lane_set *set;
-	const struct kvr_lane *lane;
-	struct kvr_part *part, *next;
-
-	for (part = TAILQ_FIRST(&poller->live); part != NULL; part = next) {
-		next = TAILQ_NEXT(part, live_link);
-		set = &part->segment->peer->lanes[poller->idx];
-		/* One that has failed too: it may have slices on a lane that never ends them. */
-		if (now_tsc >= part->batch->deadline_tsc) {
-			part_expire(poller, part);
-		} else if (part->runnable) {
-			lane = lane_unprovable(part, set);
-			if (lane != NULL)
-				kvr_part_fail(poller, part, lane->status, lane->syndrome,
-					      lane->vendor_syndrome, lane->device);
-			else if (!lane_usable(set))
-				kvr_part_fail(poller, part, -ECONNRESET, 0, 0, NULL);
-		}
-	}
-}
-
 static void
 tick_calls(struct kvr_poller *poller)
 {
@@ -151,7 +92,7 @@ static void
 tick(struct kvr_poller *poller, uint64_t now_tsc)
 {
 	tick_calls(poller);
-	tick_parts(poller, now_tsc);
+	kvr_parts_tick(poller, now_tsc);
 	kvr_lanes_tick(poller, now_tsc);
 	poller->next_tick_tsc = now_tsc + poller->tick_tsc;
 }

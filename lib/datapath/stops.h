@@ -3,6 +3,7 @@
 #ifndef KVR_STOPS_H
 #define KVR_STOPS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct kvr_device;
@@ -17,12 +18,16 @@ uint32_t kvr_spray(struct kvr_poller *poller);
 /* complete.c: reaps every CQ and ends what is complete. Returns how many CQEs there were. */
 uint32_t kvr_exhale(struct kvr_poller *poller);
 
-/* complete.c: the part places nothing more, and ends with `status` once nothing of it is in flight,
- * which may be now: the caller must not touch it again. The first cause stays. */
-void kvr_part_fail(struct kvr_poller *poller, struct kvr_part *part, int status, uint8_t syndrome,
+/* complete.c: the part places no more of its transfers, and ends with `status` (the first cause
+ * stays) once its writes are proven, nothing of it is in flight, and no lane holds it. That may be
+ * now: true means that it has ended and is not to be touched. */
+bool kvr_part_fail(struct kvr_poller *poller, struct kvr_part *part, int status, uint8_t syndrome,
 		   uint8_t vendor_syndrome, const struct kvr_device *device);
 
-/* complete.c: fails every slice in flight on a lane whose QP no longer touches memory. */
+/* recover.c: ends what is late, goes on with what dead lanes held. */
+void kvr_parts_tick(struct kvr_poller *poller, uint64_t now_tsc);
+
+/* complete.c: flushes every slice in flight of a lane whose QP no longer touches memory. */
 void kvr_lane_flush(struct kvr_poller *poller, struct kvr_lane *lane);
 
 /* lane.c: the lane has been posted to; begins a probe of how long a byte takes, when it has none.

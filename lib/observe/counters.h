@@ -33,6 +33,7 @@ struct kvr_poller_counters {
 	uint64_t parts;
 	uint64_t transfers;
 	uint64_t failed_parts;
+	uint64_t rewound_parts; /* sent again after a lane went out of use */
 } __attribute__((aligned(KVR_CACHE_LINE)));
 
 /* Owner's side: a single relaxed store, so that a reader's load is whole. */

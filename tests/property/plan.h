@@ -15,7 +15,8 @@
 struct shot {
 	struct kvr_slice slice;
 	const struct kvr_lane *lane;
-	uint32_t part; /* index in the batch */
+	uint32_t part;	  /* index in the batch */
+	uint32_t attempt; /* how often the part had begun again */
 };
 
 /* One slice that the engine must make. */
@@ -32,6 +33,7 @@ struct piece {
 struct share {
 	uint64_t begin, end;
 	struct kvr_segment *segment;
+	uint32_t attempt; /* the last */
 };
 
 struct plan {
@@ -48,7 +50,7 @@ struct plan {
 	uint32_t n_pieces;
 	struct shot *shots;
 	uint32_t n_shots, max_shots;
-	const struct kvr_lane *first_bad; /* where a slice of it failed first */
+	const struct kvr_lane *first_bad; /* where a slice of it was first at fault */
 	uint32_t n_ends;		  /* how often kvr_poll() returned it */
 };
 

@@ -27,7 +27,13 @@ cqe_put(struct rig_sq *queue, uint32_t idx, uint8_t syndrome)
 	struct rig_cq *cq = queue->cq;
 
 	cq->cqes[cq->pi % RIG_CQES] = (struct kvr_completion){
-		.sq = &queue->sq, .idx = idx, .error = syndrome != 0, .syndrome = syndrome};
+		.sq = &queue->sq,
+		.idx = idx,
+		.error = syndrome != 0,
+		/* 5: flushed; 0x15, 0x16: the peer does not answer */
+		.at_fault = syndrome != 0 && syndrome != 5 && syndrome < 0x15,
+		.syndrome = syndrome,
+	};
 	/* Threads of a test, not a device: the release pairs with reap()'s acquire. */
 	__atomic_store_n(&cq->pi, cq->pi + 1, __ATOMIC_RELEASE);
 	queue->reported = idx + 1;
@@ -130,6 +136,10 @@ rig_control_step(struct kvr_lane *lane)
 		queue->done = queue->sq.posted;
 		__atomic_store_n(&lane->want_error, KVR_LANE_IS_RESET, __ATOMIC_RELEASE);
 	}
+	if (request != KVR_LANE_NO_REQUEST && lane->fence == KVR_FENCE_PENDING && harness_one_in(8))
+		__atomic_store_n(&lane->fence,
+				 harness_one_in(4) ? KVR_FENCE_LOST : KVR_FENCE_CONFIRMED,
+				 __ATOMIC_RELEASE);
 }
 
 static void *
