@@ -14,6 +14,7 @@
  * None of this calls memcpy: under the sanitizers that is an interceptor, which would report the
  * "hardware" as a data race.
  */
+#include <stdatomic.h>
 #include <stdint.h>
 #include <unistd.h>
 #if defined(__x86_64__)
@@ -41,6 +42,7 @@ struct history {
 static struct history small_history = {.shift = 12};
 static struct history large_history = {.shift = 16};
 static uint64_t written_bytes;
+bool sn_copy_pending;
 static uint64_t hot_bytes = DEFAULT_L3_BYTES / 2;
 
 static void (*copy_cached)(void *dst, const void *src, size_t bytes);
@@ -105,7 +107,6 @@ streaming_avx2(void *dst, const void *src, size_t bytes)
 	}
 	if (bytes)
 		copy_string(d, s, bytes);
-	_mm_sfence();
 }
 
 __attribute__((target("avx512f"))) static void
@@ -156,7 +157,13 @@ streaming_avx512(void *dst, const void *src, size_t bytes)
 	}
 	if (bytes)
 		copy_string(d, s, bytes);
+}
+
+void
+sn_copy_drain(void)
+{
 	_mm_sfence();
+	sn_copy_pending = false;
 }
 
 void
@@ -188,6 +195,13 @@ copy_portable(void *dst, const void *src, size_t bytes)
 }
 
 void
+sn_copy_drain(void)
+{
+	atomic_thread_fence(memory_order_seq_cst);
+	sn_copy_pending = false;
+}
+
+void
 sn_copy_init(void)
 {
 	copy_cached = copy_portable;
@@ -216,8 +230,10 @@ sn_copy(void *dst, const void *src, size_t bytes)
 {
 	if (bytes == 0)
 		return;
-	if (is_hot((uintptr_t)dst, bytes) || bytes < STREAM_MIN_BYTES)
+	if (is_hot((uintptr_t)dst, bytes) || bytes < STREAM_MIN_BYTES) {
 		copy_cached(dst, src, bytes);
-	else
+	} else {
 		copy_streaming(dst, src, bytes);
+		sn_copy_pending = true;
+	}
 }

@@ -4,6 +4,7 @@
 #include <infiniband/verbs.h>
 
 #include "async.h"
+#include "copy.h"
 #include "cq.h"
 
 #define CI_MASK 0xffffffu
@@ -54,6 +55,7 @@ sn_cq_push(struct sn_cq *cq, const struct sn_completion *completion)
 	slot = cq->buf + (uint64_t)(cq->pi & (cq->n_cqe - 1)) * cq->cqe_bytes;
 	if (cq->cqe_bytes == 128)
 		slot += 64;
+	sn_copy_fence(); /* the payload before the entry */
 	memcpy(slot, &cqe, sizeof(cqe) - 1);
 	/* The owner bit flips each lap. Written last, released: who sees it sees the entry and the
 	 * payload. Partner: the consumer's load of op_own and its fence after that. */

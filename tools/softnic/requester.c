@@ -380,9 +380,11 @@ sn_requester_run(struct sn_qp *qp)
 		if (sn_nic.now_ns < qp->wait_until_ns || !retry(qp))
 			return false;
 	}
+	sn_nic.wire->begin();
 	while (qp->state == IBV_QPS_RTS && !qp->wait_until_ns && qp->sq_ci != qp->sq_pi &&
 	       n++ < PASS_REQUESTS && budget && step(qp, &budget))
 		;
+	sn_nic.wire->end();
 	if (qp->is_active && qp->sq_ci == qp->sq_pi && qp->out_head == qp->out_tail &&
 	    !qp->wait_until_ns) {
 		TAILQ_REMOVE(&sn_nic.active, qp, run_link);

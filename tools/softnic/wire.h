@@ -17,6 +17,11 @@ struct sn_wire {
 	/* The QP got its peer (RTR) or lost it. */
 	void (*connect)(struct sn_qp *qp);
 
+	/* Bracket a QP's share of a pass: execute, atomic and post are called in between. What was
+	 * executed is done for everybody when end returns. */
+	void (*begin)(void);
+	void (*end)(void);
+
 	/*
 	 * Execute the next piece of a WRITE or READ and move request->done_bytes on; complete when
 	 * that reaches request->len. Anything but SN_DONE ends the request.

@@ -19,7 +19,7 @@
 #include "responder.h"
 #include "ring.h"
 
-#define PIECE_BYTES (256u << 10) /* what one epoch moves: bounds the wait of a deregistration */
+#define PIECE_BYTES (256u << 10) /* how often a long request looks at its rkey again */
 
 /* Answers that found the peer's mailbox full. */
 struct pending {
@@ -34,6 +34,21 @@ static void
 local_connect(struct sn_qp *qp)
 {
 	qp->dest_device = (int8_t)sn_device_of_gid(qp->attr.dest.dgid);
+}
+
+static void
+local_begin(void)
+{
+	sn_grace_enter(sn_nic.port);
+}
+
+static void
+local_end(void)
+{
+	/* What was copied is visible before the epoch is even: who waits for it may reuse the
+	 * memory. */
+	sn_copy_fence();
+	sn_grace_leave(sn_nic.port);
 }
 
 /* The peer's QP, if it would take a packet from us now. Inside the epoch. */
@@ -251,11 +266,19 @@ execute_piece(struct sn_qp *qp, struct sn_request *r, struct sn_shm_qp *to, uint
 
 		if (!mr)
 			return fate;
+		/* As on PCIe: only relaxed writes may overtake, and nothing overtakes a strict one.
+		 */
+		bool relaxed = !is_read && mr->access & IBV_ACCESS_RELAXED_ORDERING;
+
+		if (!relaxed)
+			sn_copy_fence();
 		span_skip(&local, r->done_bytes);
 		int err = move(mr, r->raddr + r->done_bytes - mr->iova + mr->start, &local, bytes,
 			       is_read);
 		if (err)
 			return fate_of_error(err, *owner);
+		if (!relaxed)
+			sn_copy_fence();
 		r->done_bytes += bytes;
 	}
 	if (r->done_bytes == r->len) {
@@ -274,9 +297,7 @@ local_execute(struct sn_qp *qp, struct sn_request *r)
 	uint64_t owner = 0;
 	enum sn_fate fate;
 
-	sn_grace_enter(sn_nic.port);
 	fate = execute_piece(qp, r, find_peer(qp), &owner);
-	sn_grace_leave(sn_nic.port);
 	if (fate > SN_RNR && qp->type == IB_UVERBS_QPT_RC)
 		report_fault(qp, r, owner, fate);
 	return fate;
@@ -300,6 +321,7 @@ atomic_inside(struct sn_qp *qp, struct sn_request *r, struct sn_shm_qp *to, uint
 	at = sn_peer_map(mr, r->raddr - mr->iova + mr->start, sizeof(*at), &run);
 	if (!at || run < sizeof(*at) || (uintptr_t)at & 7)
 		return SN_AGAIN;
+	sn_copy_fence();
 	if (r->opcode == MLX5_OPCODE_ATOMIC_FA)
 		value = atomic_fetch_add(at, r->operand[0]);
 	else
@@ -317,11 +339,9 @@ local_atomic(struct sn_qp *qp, struct sn_request *r, uint64_t *old_value)
 	enum sn_fate fate;
 	uint64_t owner;
 
-	sn_grace_enter(sn_nic.port);
 	to = find_peer(qp);
 	owner = to ? atomic_load(&to->owner) : 0;
 	fate = atomic_inside(qp, r, to, old_value);
-	sn_grace_leave(sn_nic.port);
 	if (fate > SN_RNR)
 		report_fault(qp, r, owner, fate);
 	return fate;
@@ -335,12 +355,11 @@ local_post(struct sn_qp *qp, struct sn_packet *packet)
 	struct sn_shm_qp *to;
 	uint64_t owner;
 
-	sn_grace_enter(sn_nic.port);
 	to = find_peer(qp);
 	owner = to ? atomic_load(&to->owner) : 0;
-	sn_grace_leave(sn_nic.port);
 	if (!owner)
 		return SN_LOST;
+	sn_copy_fence(); /* earlier writes are there before the message is */
 	qp->peer = owner;
 	packet->src = sn_nic.instance.id;
 	packet->dst = owner;
@@ -410,9 +429,9 @@ local_fetch(const struct sn_packet *request, const struct iovec *to, unsigned in
 		return 0;
 	}
 	for (unsigned int i = 0; i < request->n_sge && !err; i++) {
-		sn_grace_enter(sn_nic.port);
+		local_begin();
 		err = fetch_piece(request, &request->sge[i], &span);
-		sn_grace_leave(sn_nic.port);
+		local_end();
 	}
 	return err;
 }
@@ -443,6 +462,8 @@ local_poll(unsigned int budget)
 const struct sn_wire sn_wire_local = {
 	.name = "local",
 	.connect = local_connect,
+	.begin = local_begin,
+	.end = local_end,
 	.execute = local_execute,
 	.atomic = local_atomic,
 	.post = local_post,
