@@ -160,6 +160,12 @@ streaming_avx512(void *dst, const void *src, size_t bytes)
 }
 
 void
+sn_copy_small(void *dst, const void *src, size_t bytes)
+{
+	copy_string(dst, src, bytes);
+}
+
+void
 sn_copy_drain(void)
 {
 	_mm_sfence();
@@ -192,6 +198,12 @@ static void
 copy_portable(void *dst, const void *src, size_t bytes)
 {
 	memcpy(dst, src, bytes);
+}
+
+void
+sn_copy_small(void *dst, const void *src, size_t bytes)
+{
+	copy_portable(dst, src, bytes);
 }
 
 void

@@ -15,6 +15,9 @@ void sn_copy_init(void);
  */
 void sn_copy(void *dst, const void *src, size_t bytes);
 
+/* A few bytes out of the program's memory, into ours. */
+void sn_copy_small(void *dst, const void *src, size_t bytes);
+
 extern bool sn_copy_pending; /* streaming stores since the last fence */
 void sn_copy_drain(void);
 

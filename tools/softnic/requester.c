@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <infiniband/mlx5dv.h>
 
+#include "copy.h"
 #include "requester.h"
 
 #define PASS_REQUESTS	 32	      /* a QP's share of a pass ... */
@@ -195,7 +196,7 @@ fill_packet(const struct sn_qp *qp, const struct sn_request *r, struct sn_packet
 	if (r->len <= SN_PACKET_INLINE_MAX) {
 		p->is_inline = true;
 		for (unsigned int i = 0; i < r->n_sge; i++) {
-			memcpy(to, r->sge[i].iov_base, r->sge[i].iov_len);
+			sn_copy_small(to, r->sge[i].iov_base, r->sge[i].iov_len);
 			to += r->sge[i].iov_len;
 		}
 		return;
