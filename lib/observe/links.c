@@ -216,25 +216,29 @@ add_device_errors(const struct kvr_engine *engine, struct rte_tel_data *reply)
 	return 0;
 }
 
-/* Failed parts of batches by lcore, and their sum. */
+/* Parts of batches that failed, or that were sent again, by lcore, and their sums. */
 static int
 add_lcore_errors(const struct kvr_engine *engine, struct rte_tel_data *reply)
 {
 	struct rte_tel_data *lcores = kvr_reply_dict(reply, "lcores");
-	uint64_t all = 0;
+	uint64_t all_failed = 0, all_rewound = 0;
 
 	for (uint32_t i = 0; i < engine->n_pollers; i++) {
 		const struct kvr_poller *poller = engine->pollers[i];
 		uint64_t failed = kvr_counter_read(&poller->counters.failed_parts);
+		uint64_t rewound = kvr_counter_read(&poller->counters.rewound_parts);
 		struct rte_tel_data *dict = lcores != NULL ? kvr_reply_entry(lcores, i) : NULL;
 
 		if (dict == NULL)
 			return -ENOMEM;
 		rte_tel_data_add_dict_u64(dict, "lcore", poller->lcore);
 		rte_tel_data_add_dict_u64(dict, "failed_parts", failed);
-		all += failed;
+		rte_tel_data_add_dict_u64(dict, "rewound_parts", rewound);
+		all_failed += failed;
+		all_rewound += rewound;
 	}
-	rte_tel_data_add_dict_u64(reply, "failed_parts", all);
+	rte_tel_data_add_dict_u64(reply, "failed_parts", all_failed);
+	rte_tel_data_add_dict_u64(reply, "rewound_parts", all_rewound);
 	return 0;
 }
 
