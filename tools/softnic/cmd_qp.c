@@ -121,6 +121,7 @@ share_attributes(struct sn_qp *qp, uint8_t to)
 	atomic_store(&shared->access, qp->attr.qp_access_flags);
 	if (to != IBV_QPS_RTR)
 		return;
+	shared->connection++;
 	shared->dest_qpn = qp->attr.dest_qp_num;
 	shared->mtu_log2 = (uint8_t)(7 + qp->attr.path_mtu);
 	shared->max_dest_rd_atomic = qp->attr.max_dest_rd_atomic;
@@ -277,6 +278,7 @@ detach(struct sn_qp *qp)
 		if (TAILQ_EMPTY(&qp->uar->qps))
 			TAILQ_REMOVE(&sn_nic.uars, qp->uar, link);
 		qp->uar->object.n_users--;
+		qp->uar->n_to_scan = SN_MIN(qp->uar->n_to_scan, qp->uar->object.n_users);
 	}
 }
 

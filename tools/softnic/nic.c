@@ -19,7 +19,7 @@
 #include "sysfs.h"
 
 #define POLL_PACKETS	64
-#define RESCAN_NS	20000 /* how often a shared page's QPs are all looked at */
+#define SCAN_PER_PASS	16 /* QPs of a shared doorbell page; thousands must not delay a pass */
 #define FLUSH_NS	100000
 #define MEMBER_CHECK_NS 1000000
 #define SWEEP_NS	100000000
@@ -64,23 +64,25 @@ scan_doorbells(struct sn_uar *uar)
 		if (qp && qp->uar == uar)
 			sn_qp_ring(qp);
 		/* Others may have rung the same register before we looked. */
-		uar->rescan |= TAILQ_FIRST(&uar->qps) != TAILQ_LAST(&uar->qps, sn_qp_list);
+		uar->n_to_scan = uar->object.n_users > 1 ? uar->object.n_users : 0;
 		rang = true;
 	}
 	return rang;
 }
 
 static bool
-rescan_qps(struct sn_uar *uar)
+scan_records(struct sn_uar *uar)
 {
-	struct sn_qp *qp;
 	bool rang = false;
 
-	uar->rescan = false;
-	uar->rescanned_ns = sn_nic.now_ns;
-	TAILQ_FOREACH (qp, &uar->qps, uar_link)
+	for (unsigned int i = 0; i < SCAN_PER_PASS && uar->n_to_scan; i++, uar->n_to_scan--) {
+		struct sn_qp *qp = TAILQ_FIRST(&uar->qps);
+
+		TAILQ_REMOVE(&uar->qps, qp, uar_link);
+		TAILQ_INSERT_TAIL(&uar->qps, qp, uar_link);
 		rang |= sn_qp_ring(qp);
-	return rang;
+	}
+	return rang || uar->n_to_scan;
 }
 
 static bool
@@ -91,10 +93,7 @@ poll_doorbells(void)
 
 	TAILQ_FOREACH (uar, &sn_nic.uars, link) {
 		rang |= scan_doorbells(uar);
-		if (uar->rescan && sn_nic.now_ns - uar->rescanned_ns >= RESCAN_NS)
-			rang |= rescan_qps(uar);
-		else
-			rang |= uar->rescan;
+		rang |= scan_records(uar);
 	}
 	return rang;
 }

@@ -27,8 +27,9 @@ struct sn_uar {
 	struct sn_object object;
 	uint32_t index;
 	_Atomic uint64_t *page;
-	bool rescan; /* a doorbell may have been overwritten by another's: look at all QPs */
-	uint64_t rescanned_ns;
+	/* A doorbell may have been overwritten by another's before we saw it: so many QPs are still
+	 * to be looked at. */
+	unsigned int n_to_scan;
 	struct sn_qp_list qps;
 	TAILQ_ENTRY(sn_uar) link; /* in sn_nic.uars while it has QPs */
 };

@@ -50,11 +50,13 @@ refuse(struct sn_qp *qp, const struct sn_packet *request, enum sn_fate fate)
 	sn_qp_break(qp, event);
 }
 
+/* Is the packet of the connection this QP has now? */
 static bool
-listens_to(const struct sn_qp *qp, uint32_t src_qpn)
+listens_to(const struct sn_qp *qp, const struct sn_packet *packet)
 {
 	return (qp->state == IBV_QPS_RTR || qp->state == IBV_QPS_RTS) &&
-	       qp->attr.dest_qp_num == src_qpn;
+	       qp->attr.dest_qp_num == packet->src_qpn &&
+	       qp->shared->connection == packet->connection;
 }
 
 /* ---- receive queues ---- */
@@ -237,7 +239,7 @@ sn_responder_request(const struct sn_packet *request)
 	struct sn_qp *qp = sn_qp_find(request->dst_qpn);
 	uint32_t gap;
 
-	if (!qp || !listens_to(qp, request->src_qpn)) {
+	if (!qp || !listens_to(qp, request)) {
 		SN_LOG("request for qp %#x from %#x: no such connection", request->dst_qpn,
 		       request->src_qpn);
 		answer(NULL, request, SN_LOST, 0);
@@ -265,7 +267,7 @@ sn_responder_fault(const struct sn_packet *fault)
 {
 	struct sn_qp *qp = sn_qp_find(fault->dst_qpn);
 
-	if (!qp || !listens_to(qp, fault->src_qpn))
+	if (!qp || !listens_to(qp, fault))
 		return;
 	SN_LOG("qp %#x: request of peer %#x refused: fate %u raddr %#llx len %llu rkey %#x",
 	       qp->qpn, fault->src_qpn, fault->fate, (unsigned long long)fault->raddr,

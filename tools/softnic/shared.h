@@ -85,8 +85,9 @@ struct sn_packet {
 	uint32_t src_qpn;
 	uint32_t dst_qpn;
 	uint32_t psn;
-	uint32_t n_psn;	  /* how many packets a wire would have needed */
-	uint32_t attempt; /* echoed: replies to an attempt given up are ignored */
+	uint32_t n_psn;	     /* how many packets a wire would have needed */
+	uint32_t attempt;    /* echoed: replies to an attempt given up are ignored */
+	uint32_t connection; /* of the peer's QP, as it was: it may have been connected anew */
 	uint32_t imm_be;
 	uint32_t rkey;
 	uint64_t src; /* member ids: a slot's next member ignores the last one's mail */
@@ -130,6 +131,7 @@ struct sn_shm_qp {
 	uint8_t mtu_log2;
 	uint8_t max_dest_rd_atomic;
 	uint32_t generation; /* of the last QPN given for this index */
+	uint32_t connection; /* counts the times it went to RTR */
 };
 
 /* A piece of an MR that lies in a shareable file. */

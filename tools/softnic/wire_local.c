@@ -68,7 +68,7 @@ find_peer(const struct sn_qp *qp)
 
 /* Tell the peer's NIC that its QP has to break. */
 static void
-report_fault(struct sn_qp *qp, const struct sn_request *r, uint64_t owner, enum sn_fate fate)
+report_fault(struct sn_qp *qp, const struct sn_request *r, struct sn_shm_qp *to, enum sn_fate fate)
 {
 	struct sn_packet packet;
 
@@ -83,7 +83,8 @@ report_fault(struct sn_qp *qp, const struct sn_request *r, uint64_t owner, enum 
 	packet.rkey = r->rkey;
 	if (fate == SN_NAK_ACCESS)
 		sn_nic_count(qp->device, SN_CNT_REQ_ACCESS_ERRORS, 1);
-	sn_nic.wire->answer(owner, &packet);
+	packet.connection = to->connection;
+	sn_nic.wire->answer(atomic_load(&to->owner), &packet);
 }
 
 /* ---- checks the responder's hardware would make ---- */
@@ -249,18 +250,15 @@ count_at_peer(const struct sn_shm_qp *to, const struct sn_request *r, bool is_re
 }
 
 static enum sn_fate
-execute_piece(struct sn_qp *qp, struct sn_request *r, struct sn_shm_qp *to, uint64_t *owner)
+execute_piece(struct sn_qp *qp, struct sn_request *r, struct sn_shm_qp *to)
 {
 	bool is_read = r->opcode == MLX5_OPCODE_RDMA_READ;
 	uint64_t bytes = SN_MIN(r->len - r->done_bytes, PIECE_BYTES);
 	struct span local = {.iov = r->sge, .n = r->n_sge};
 	enum sn_fate fate = check_qp(qp, r, to);
 
-	if (fate != SN_DONE) {
-		*owner = to ? atomic_load(&to->owner) : 0;
+	if (fate != SN_DONE)
 		return fate;
-	}
-	*owner = atomic_load_explicit(&to->owner, memory_order_relaxed);
 	if (r->len) { /* an empty request does not look at its key */
 		struct sn_shm_mr *mr = check_region(r, to, &fate);
 
@@ -276,7 +274,7 @@ execute_piece(struct sn_qp *qp, struct sn_request *r, struct sn_shm_qp *to, uint
 		int err = move(mr, r->raddr + r->done_bytes - mr->iova + mr->start, &local, bytes,
 			       is_read);
 		if (err)
-			return fate_of_error(err, *owner);
+			return fate_of_error(err, atomic_load(&to->owner));
 		if (!relaxed)
 			sn_copy_fence();
 		r->done_bytes += bytes;
@@ -294,12 +292,11 @@ execute_piece(struct sn_qp *qp, struct sn_request *r, struct sn_shm_qp *to, uint
 static enum sn_fate
 local_execute(struct sn_qp *qp, struct sn_request *r)
 {
-	uint64_t owner = 0;
-	enum sn_fate fate;
+	struct sn_shm_qp *to = find_peer(qp);
+	enum sn_fate fate = execute_piece(qp, r, to);
 
-	fate = execute_piece(qp, r, find_peer(qp), &owner);
 	if (fate > SN_RNR && qp->type == IB_UVERBS_QPT_RC)
-		report_fault(qp, r, owner, fate);
+		report_fault(qp, r, to, fate);
 	return fate;
 }
 
@@ -335,15 +332,11 @@ atomic_inside(struct sn_qp *qp, struct sn_request *r, struct sn_shm_qp *to, uint
 static enum sn_fate
 local_atomic(struct sn_qp *qp, struct sn_request *r, uint64_t *old_value)
 {
-	struct sn_shm_qp *to;
-	enum sn_fate fate;
-	uint64_t owner;
+	struct sn_shm_qp *to = find_peer(qp);
+	enum sn_fate fate = atomic_inside(qp, r, to, old_value);
 
-	to = find_peer(qp);
-	owner = to ? atomic_load(&to->owner) : 0;
-	fate = atomic_inside(qp, r, to, old_value);
 	if (fate > SN_RNR)
-		report_fault(qp, r, owner, fate);
+		report_fault(qp, r, to, fate);
 	return fate;
 }
 
@@ -352,18 +345,17 @@ local_atomic(struct sn_qp *qp, struct sn_request *r, uint64_t *old_value)
 static enum sn_fate
 local_post(struct sn_qp *qp, struct sn_packet *packet)
 {
-	struct sn_shm_qp *to;
-	uint64_t owner;
+	struct sn_shm_qp *to = find_peer(qp);
 
-	to = find_peer(qp);
-	owner = to ? atomic_load(&to->owner) : 0;
-	if (!owner)
+	if (!to)
 		return SN_LOST;
 	sn_copy_fence(); /* earlier writes are there before the message is */
-	qp->peer = owner;
+	qp->peer = atomic_load(&to->owner);
 	packet->src = sn_nic.instance.id;
-	packet->dst = owner;
-	return sn_ring_push(sn_nic.instance.shm, packet->src, owner, packet) ? SN_DONE : SN_AGAIN;
+	packet->dst = qp->peer;
+	packet->connection = to->connection;
+	return sn_ring_push(sn_nic.instance.shm, packet->src, packet->dst, packet) ? SN_DONE
+										   : SN_AGAIN;
 }
 
 static void
