@@ -8,15 +8,21 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include <rte_eal.h>
 #include <rte_telemetry.h>
 
 #include "endpoints.h"
 #include "engine.h"
 #include "latency.h"
 #include "reply.h"
+
+#define MAX_SOCKETS 64 /* of nodes that share a prefix */
 
 /* Whom the endpoints answer for. The lock is held while one answers: it is taken before the
  * engine's control lock, never after. */
@@ -269,6 +275,50 @@ answer(const char *path, const char *params, struct rte_tel_data *reply)
 	return err;
 }
 
+/* Does this process answer there? rte_telemetry greets whoever connects with its pid. */
+static bool
+is_own_socket(const struct sockaddr_un *address)
+{
+	const struct timeval patience = {.tv_sec = 1}; /* another process's, and that is stuck */
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	char greeting[1024], pid[32];
+	ssize_t n = -1;
+
+	if (fd < 0)
+		return false;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0)
+		n = recv(fd, greeting, sizeof(greeting) - 1, 0);
+	close(fd);
+	if (n <= 0)
+		return false;
+	greeting[n] = '\0';
+	snprintf(pid, sizeof(pid), "\"pid\":%d,", getpid());
+	return strstr(greeting, pid) != NULL;
+}
+
+/* Nodes in memory that share a prefix have sockets with the suffixes :1, :2 ..., and rte_telemetry
+ * does not say which is whose. */
+static void
+log_socket(void)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	char suffix[16] = "";
+
+	for (int i = 0; i < MAX_SOCKETS; i++) {
+		if (i > 0)
+			snprintf(suffix, sizeof(suffix), ":%d", i);
+		if (snprintf(address.sun_path, sizeof(address.sun_path), "%s/dpdk_telemetry.v2%s",
+			     rte_eal_get_runtime_dir(), suffix) >= (int)sizeof(address.sun_path) ||
+		    access(address.sun_path, F_OK) != 0)
+			return; /* --no-telemetry */
+		if (is_own_socket(&address)) {
+			KVR_LOG(INFO, "telemetry: %s\n", address.sun_path);
+			return;
+		}
+	}
+}
+
 int
 kvr_telemetry_start(struct kvr_engine *engine)
 {
@@ -283,6 +333,8 @@ kvr_telemetry_start(struct kvr_engine *engine)
 		telemetry_engine = engine;
 	}
 	pthread_mutex_unlock(&engine_lock);
+	if (err == 0)
+		log_socket();
 	return err;
 }
 
