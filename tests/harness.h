@@ -46,6 +46,9 @@ void harness_eal(unsigned int n_lcores);
 uint64_t harness_seed(void);
 void harness_reseed(uint64_t seed);
 
+/* How many rounds of `n` a property test makes: a tenth with KVR_SHORT=1, for slow builds. */
+uint32_t harness_rounds(uint32_t n);
+
 /* splitmix64. */
 uint64_t harness_random(void);
 /* From lo to hi, both included. */

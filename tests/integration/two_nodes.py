@@ -164,7 +164,8 @@ def shape(operation, block, devices):
             report = nodes.run(
                 target, f"--operation={operation}", f"--block-size={block}", "--verify",
                 f"--buffer-size={(33 << 20) + draw.randrange(1, 5000)}",
-                f"--threads={draw.randrange(1, 9)}",
+                # Each thread verifies blocks of its own, and there are two of 16M.
+                f"--threads={draw.randrange(1, 9) if block < 1 << 22 else 2}",
                 f"--batch-size={draw.randrange(1, 65) if block < 1 << 20 else 2}")
             used = [d for d in report["result"]["devices"] if d["tx_slices"] + d["rx_slices"]]
             check(len(report["result"]["devices"]) == devices, "devices are missing")
@@ -262,15 +263,14 @@ def bad_lines_exit_2_with_one_line_that_names_the_value():
 
 
 @test
-def nobody_at_the_address_exits_1_and_says_so():
+def nobody_at_the_address_is_an_error_that_names_it():
     with socket.socket() as unused, Nodes() as nodes:
         unused.bind(("127.0.0.1", 0))
         address = "127.0.0.1:%d" % unused.getsockname()[1]
         process = nodes.start(["--mode=initiator", f"--segment-id={address}",
                                "--buffer-size=64M"])
-        process.expect(1)
+        process.expect(2)
         check(address in process.stderr(), process.stderr())
-        check(COMPLETED.fullmatch(process.stdout().splitlines()[-1]), process.stdout())
 
 
 class Telemetry:
@@ -355,7 +355,7 @@ def every_way_to_run_succeeds():
         target = nodes.target()
         for options in (["--hot"], ["--level=sent", "--operation=write"],
                         ["--priority=latency", "--verify"],
-                        ["--slice-size=4095", "--block-size=1M", "--verify"],
+                        ["--slice-size=4097", "--block-size=1M", "--verify"],
                         ["--device-name=mlx5_1", "--operation=write"],
                         ["--report_unit=MiB", "--report_precision=3", "--block_size=4K"]):
             nodes.run(target, *options)
@@ -387,7 +387,7 @@ def first_1000_requests_of_a_trace_are_replayed():
         requests = [json.loads(line)["hash_ids"] for line in trace]
         report = nodes.run(nodes.target(), f"--trace={trace.name}", "--speedup=max",
                            "--kv-bytes-per-token=4", "--pool-blocks=8192")
-        replay = report["result"]["replay"]
+        replay = report["result"]["trace"]
         check(replay["requests"] == len(requests), f"{replay['requests']} requests")
         check(replay["block_references"] == sum(map(len, requests)), f"references: {replay}")
         check(replay["distinct_blocks"] == len({i for ids in requests for i in ids}),

@@ -82,7 +82,6 @@ static const struct kvr_driver driver = {
 	.name = "rig",
 	.sq_attach = rig_attach,
 	.sq_detach = rig_detach,
-	.post = rig_post,
 	.reap = rig_reap,
 };
 
@@ -200,6 +199,7 @@ lane_build(struct rig *rig, struct kvr_peer *peer, uint32_t poller, uint32_t idx
 
 	queue->sq.slices = zalloc(rig->n_slots * sizeof(struct kvr_slice));
 	queue->sq.mask = rig->n_slots - 1;
+	queue->sq.post = rig_post;
 	queue->sq.pi = queue->sq.posted = queue->sq.ci = rig->first_idx;
 	queue->done = queue->reported = rig->first_idx;
 	queue->speed = (uint32_t)harness_magnitude(1, rig->n_slots);

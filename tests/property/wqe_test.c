@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <rte_cpuflags.h>
+
 #include "harness.h"
 #include "mlx5.h"
 
@@ -50,12 +52,23 @@ struct queue {
 	uint64_t uar[8];
 };
 
+/* Any variant that this CPU has: all are held to the same decoder. */
+static void (*post_any(void))(struct kvr_sq *)
+{
+#ifdef RTE_ARCH_X86_64
+	if (rte_cpu_get_flag_enabled(RTE_CPUFLAG_AVX2) > 0 && harness_one_in(2))
+		return mlx5dp_post_avx2;
+#endif
+	return mlx5dp_post;
+}
+
 static void
 queue_make(struct queue *queue, uint32_t n_slots, uint32_t n_wqebbs, uint32_t first_idx)
 {
 	memset(queue, 0, sizeof(*queue));
 	queue->ring = zalloc((size_t)n_wqebbs * 64);
 	queue->sq.sq.slices = zalloc(n_slots * sizeof(struct kvr_slice));
+	queue->sq.sq.post = post_any();
 	queue->sq.sq.mask = n_slots - 1;
 	queue->sq.sq.pi = queue->sq.sq.posted = queue->sq.sq.ci = first_idx;
 	queue->sq.wqes = (void *)queue->ring;
@@ -139,7 +152,7 @@ bursts_run(struct queue *queue, uint32_t n_bursts)
 		begin = sq->pi;
 		for (i = 0; i < n; i++)
 			slice_make(&sq->slices[sq->pi++ & sq->mask]);
-		mlx5dp_post(sq);
+		sq->post(sq);
 		CU_ASSERT_EQUAL(sq->posted, sq->pi);
 		for (i = sq->ci; i != begin; i++)
 			CU_ASSERT_EQUAL(
@@ -160,7 +173,7 @@ every_posted_wqe_decodes_to_its_slice_across_wraps(void)
 	uint32_t i;
 
 	harness_seed();
-	for (i = 0; i < 300 && !harness_failed(); i++) {
+	for (i = 0; i < harness_rounds(300) && !harness_failed(); i++) {
 		uint32_t slots_log2 = (uint32_t)harness_between(0, 9);
 
 		/* The WQE ring may be longer than the slices' one, never shorter. */
@@ -217,8 +230,9 @@ device_make(struct device *device, uint32_t first)
 		uint32_t idx = first - n_slots + i;
 
 		/* Written one lap ago, or never. */
-		slot_of(device, idx)[63] =
-			first == 0 ? 0xf0 : (uint8_t)(idx / n_slots & 1); /* opcode 0: REQ */
+		uint32_t op_own = first == 0 ? 0xf0 : (idx / n_slots & 1); /* opcode 0: REQ */
+
+		slot_of(device, idx)[63] = (uint8_t)op_own;
 	}
 	for (i = 0; i < N_QUEUES; i++) {
 		queue_make(&device->queues[i], 512, 512, (uint32_t)harness_random());
@@ -332,7 +346,7 @@ reap_returns_what_the_device_wrote_over_many_laps(void)
 	uint32_t i, k;
 
 	harness_seed();
-	for (i = 0; i < 300 && !harness_failed(); i++) {
+	for (i = 0; i < harness_rounds(300) && !harness_failed(); i++) {
 		device_make(&device, firsts[i % 3]);
 		while (device.n_expected < 4000 && !harness_failed()) {
 			for (k = (uint32_t)harness_between(0, device_room(&device)); k > 0; k--)
@@ -359,6 +373,8 @@ queues_are_found_by_qpn_through_attach_and_detach(void)
 	uint32_t turn, i;
 
 	harness_seed();
+	for (i = 0; i < N_TABLE; i++)
+		sqs[i].qpn = 0xffff00 | i;
 	for (turn = 0; turn < 2000 && !harness_failed(); turn++) {
 		i = (uint32_t)harness_between(0, N_TABLE - 1);
 		if (attached[i]) {
@@ -368,7 +384,7 @@ queues_are_found_by_qpn_through_attach_and_detach(void)
 				mlx5dp_sq_detach(&cq.cq, &sqs[i].sq);
 		} else {
 			/* Unique; in sequence mostly, as firmware gives them out. */
-			sqs[i].qpn = (harness_one_in(4) ? (uint32_t)harness_between(0, 0x3ff) << 14
+			sqs[i].qpn = (harness_one_in(4) ? (uint32_t)harness_between(1, 0x3fe) << 14
 							: (turn / 64) << 6) |
 				     i;
 			CU_ASSERT_EQUAL(mlx5dp_sq_attach(&cq.cq, &sqs[i].sq), 0);
