@@ -26,23 +26,30 @@ enum kvr_slice_op {
 	KVR_SLICE_PROOF, /* a READ that proves the writes before it: docs/ordering.md */
 };
 
-/* What one WQE moves, kept until its completion. One cache line. */
+/* What one WQE moves, kept until its completion. One cache line. The first 32 bytes have the order
+ * of mlx5's remote address and data segments, so that a shuffle makes the one of the other. */
 struct kvr_slice {
-	uint64_t local_addr;
 	uint64_t remote_addr;
-	uint32_t length_bytes;
-	uint32_t lkey;
 	uint32_t rkey;
 	uint8_t op; /* enum kvr_slice_op */
 	uint8_t reserved[3];
+	uint32_t length_bytes;
+	uint32_t lkey;
+	uint64_t local_addr;
 	/* the driver reads nothing below */
 	struct kvr_part *part;
 	uint64_t reserved2[3];
 } __attribute__((aligned(KVR_CACHE_LINE)));
 static_assert(sizeof(struct kvr_slice) == KVR_CACHE_LINE, "one in-flight record, one cache line");
+static_assert(offsetof(struct kvr_slice, rkey) == 8, "see mlx5dp_post_avx2()");
+static_assert(offsetof(struct kvr_slice, length_bytes) == 16, "see mlx5dp_post_avx2()");
+static_assert(offsetof(struct kvr_slice, local_addr) == 24, "see mlx5dp_post_avx2()");
 
 /* A send queue. A driver embeds it as the first member of its own. */
 struct kvr_sq {
+	/* Data path, owner's lcore. Makes WQEs of [posted, pi), at least one, and rings once. The
+	 * driver chooses the variant for this CPU when it makes the queue. */
+	void (*post)(struct kvr_sq *sq);
 	struct kvr_slice *slices;
 	uint32_t mask;	 /* slots - 1 */
 	uint32_t pi;	 /* filled by the engine */
@@ -104,9 +111,7 @@ struct kvr_driver {
 	int (*sq_attach)(struct kvr_cq *cq, struct kvr_sq *sq);
 	void (*sq_detach)(struct kvr_cq *cq, struct kvr_sq *sq);
 
-	/* Data path, owner's lcore. Makes WQEs of [posted, pi), at least one, and rings once. */
-	void (*post)(struct kvr_sq *sq);
-	/* Takes up to n CQEs. Does not move any ci. Returns how many. */
+	/* Data path, owner's lcore. Takes up to n CQEs. Does not move any ci. Returns how many. */
 	uint32_t (*reap)(struct kvr_cq *cq, struct kvr_completion *completions, uint32_t n);
 };
 

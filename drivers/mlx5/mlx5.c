@@ -18,6 +18,5 @@ const struct kvr_driver kvr_driver_mlx5 = {
 	.sq_destroy = mlx5dp_sq_destroy,
 	.sq_attach = mlx5dp_sq_attach,
 	.sq_detach = mlx5dp_sq_detach,
-	.post = mlx5dp_post,
 	.reap = mlx5dp_reap,
 };

@@ -93,8 +93,9 @@ void mlx5dp_sq_destroy(struct kvr_sq *sq);
 int mlx5dp_sq_attach(struct kvr_cq *cq, struct kvr_sq *sq);
 void mlx5dp_sq_detach(struct kvr_cq *cq, struct kvr_sq *sq);
 
-/* sq.c and cq.c, data path */
+/* sq.c, sq_avx2.c and cq.c, data path */
 void mlx5dp_post(struct kvr_sq *sq);
+void mlx5dp_post_avx2(struct kvr_sq *sq);
 uint32_t mlx5dp_reap(struct kvr_cq *cq, struct kvr_completion *completions, uint32_t n);
 
 #endif

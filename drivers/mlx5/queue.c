@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <rte_cpuflags.h>
+
 #include "mlx5.h"
 
 int
@@ -110,6 +112,16 @@ qp_create_sized(struct ibv_context *context, struct kvr_uar *uar, struct ibv_cq 
 	}
 }
 
+/* The widest variant that this CPU has. */
+static void (*post_choose(void))(struct kvr_sq *)
+{
+#ifdef RTE_ARCH_X86_64
+	if (rte_cpu_get_flag_enabled(RTE_CPUFLAG_AVX2) > 0)
+		return mlx5dp_post_avx2;
+#endif
+	return mlx5dp_post;
+}
+
 int
 mlx5dp_sq_create(struct ibv_context *context, struct kvr_uar *uar, struct kvr_cq *cq,
 		 uint32_t n_slots, struct kvr_sq **out)
@@ -131,6 +143,7 @@ mlx5dp_sq_create(struct ibv_context *context, struct kvr_uar *uar, struct kvr_cq
 		free(sq);
 		return err;
 	}
+	sq->sq.post = post_choose();
 	sq->sq.mask = n_slots - 1;
 	sq->wqes = dv.sq.buf;
 	sq->wqe_mask = dv.sq.wqe_cnt - 1;

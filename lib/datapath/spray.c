@@ -212,7 +212,7 @@ kvr_spray(struct kvr_poller *poller)
 
 		kvr_count(&counters->wqes, lane->sq->pi - lane->sq->posted);
 		kvr_count(&counters->doorbells, 1);
-		lane->driver->post(lane->sq);
+		lane->sq->post(lane->sq);
 		lane->dirty = false;
 		kvr_lane_probe(lane, poller->now_tsc);
 	}
