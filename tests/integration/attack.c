@@ -159,8 +159,7 @@ order(void)
 		"{\"type\": 1}",
 		"{\"type\": \"goodbye\"}",
 		"{\"type\": \"call\", \"body\": \"[]\"}",
-		"{\"type\": \"connect\", \"lanes\": [{\"qpn\": 1, \"psn\": 1, \"device\": 0, "
-		"\"remote_device\": 0}]}",
+		"{\"type\": \"connect\", \"lanes\": [{\"qpn\": 1}]}",
 		"{\"type\": \"fence\", \"lanes\": [0]}",
 		"{\"type\": \"hello\"}",
 		"{\"type\": \"hello\", \"protocol\": 99}",

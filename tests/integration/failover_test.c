@@ -14,6 +14,7 @@
 
 #include "attack.h"
 #include "control.h"
+#include "counters.h"
 #include "engine.h"
 #include "harness.h"
 #include "load.h"
@@ -133,7 +134,7 @@ break_lanes(struct scene *scene, int (*break_lane)(struct scene *scene, uint32_t
 		CU_ASSERT(break_lane(scene, i) == 0);
 		broken[i] = lane_dies(scene->lanes[i]);
 		CU_ASSERT(broken[i]);
-		CU_ASSERT(scene->lanes[i]->n_errors > 0);
+		CU_ASSERT(kvr_counter_read(&scene->lanes[i]->n_errors) > 0);
 		check_lanes(scene, broken);
 	}
 	CU_ASSERT(load_advances(&scene->load, ROUNDS_BETWEEN));
