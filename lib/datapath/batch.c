@@ -81,10 +81,11 @@ regions_hold(struct kvr_batch *batch, uint32_t first)
 	uint32_t i;
 
 	for (i = first; i < batch->n_xfers; i++) {
-		bool own = !batch->xfers[i].region->pool;
-
-		batch->xfers[i].region->n_transfers += own;
-		batch->client_memory |= own;
+		/* A pool's region is every client's: nobody writes to it. */
+		if (batch->xfers[i].region->pool)
+			continue;
+		batch->xfers[i].region->n_transfers++;
+		batch->client_memory = true;
 	}
 }
 
@@ -139,7 +140,8 @@ kvr_batch_put(struct kvr_batch *batch)
 
 	if (batch->client_memory)
 		for (i = 0; i < batch->n_xfers; i++)
-			batch->xfers[i].region->n_transfers -= !batch->xfers[i].region->pool;
+			if (!batch->xfers[i].region->pool)
+				batch->xfers[i].region->n_transfers--;
 	batch->next = batch->client->free;
 	batch->client->free = batch;
 }

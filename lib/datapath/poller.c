@@ -145,6 +145,8 @@ poller_loop(void *arg)
 		}
 	}
 	tick_calls(poller);
+	/* All that the loop has written, before who stops it goes on; see kvr_poller_stop(). */
+	__atomic_store_n(&poller->running, 0, __ATOMIC_RELEASE);
 	return 0;
 }
 
@@ -165,11 +167,10 @@ kvr_poller_start(struct kvr_poller *poller)
 void
 kvr_poller_stop(struct kvr_poller *poller)
 {
-	if (!poller->running)
-		return;
 	__atomic_store_n(&poller->stop, 1, __ATOMIC_RELEASE);
 	rte_eal_wait_lcore(poller->lcore);
-	__atomic_store_n(&poller->running, 0, __ATOMIC_RELEASE);
+	/* Partner of the loop's last store. */
+	(void)__atomic_load_n(&poller->running, __ATOMIC_ACQUIRE);
 }
 
 int
