@@ -14,12 +14,10 @@
  *       kvr_batch_get() kvr_batch_add() kvr_submit() kvr_poll() kvr_batch_put()
  *     kvr_client_close() kvr_segment_close() kvr_engine_stop() kvr_engine_destroy()
  *
- * Errors: functions return 0 or -errno; burst functions return how many they took. Creators
- * write to their last-but-one parameter and, where there is something to say to an operator, one
- * line to `error` (may be NULL). The fate of a batch is in its struct kvr_result.
- *
- * Threads: set-up functions (engine, pool, segment) may be called from any thread and take a lock.
- * A struct kvr_client and its batches belong to one thread at a time; its functions take no lock.
+ * Errors: functions return 0 or -errno; burst functions return how many they took. Creators write
+ * one line for an operator to `error` (may be NULL). A batch's fate is in its struct kvr_result.
+ * Threads: set-up functions may be called from any thread and take a lock. A struct kvr_client and
+ * its batches belong to one thread at a time; its functions take no lock.
  */
 #ifndef KVR_H
 #define KVR_H
@@ -92,7 +90,6 @@ typedef int (*kvr_call_handler)(void *ctx, const char *peer, const char *request
 
 /** Sets the handler; before kvr_engine_start(). */
 void kvr_engine_on_call(struct kvr_engine *engine, kvr_call_handler handler, void *ctx);
-
 /** @} */
 /** @name Pools and blocks
  *  @{ */
@@ -131,7 +128,6 @@ int kvr_block_alloc_run(struct kvr_pool *pool, uint32_t n_blocks, struct kvr_blo
 
 /** Frees blocks and runs. Any thread. Their batches must have ended. */
 void kvr_block_free_bulk(struct kvr_pool *pool, struct kvr_block **blocks, uint32_t n);
-
 /** @} */
 /** @name Segments
  *  @{ */
@@ -163,7 +159,6 @@ const char *kvr_segment_name(const struct kvr_segment *segment);
  */
 int kvr_segment_call(struct kvr_segment *segment, const char *request, uint32_t timeout_ms,
 		     char **reply);
-
 /** @} */
 /** @name Clients and batches: the data path
  *  @{ */
@@ -260,7 +255,6 @@ uint32_t kvr_poll(struct kvr_client *client, struct kvr_batch **batches, uint32_
 
 /** Valid from kvr_poll() to kvr_batch_put(). */
 void kvr_batch_result(const struct kvr_batch *batch, struct kvr_result *result);
-
 /** @} */
 /** @name Counters. Any thread; monotonic while the engine lives.
  *  @{ */
@@ -297,7 +291,6 @@ uint32_t kvr_stats_devices(const struct kvr_engine *engine, struct kvr_device_st
 			   uint32_t n);
 uint32_t kvr_stats_lcores(const struct kvr_engine *engine, struct kvr_lcore_stats *stats,
 			  uint32_t n);
-
 /** @} */
 
 #ifdef __cplusplus
