@@ -55,14 +55,13 @@ lane_clang() {
 lane_asan() {
 	export ASAN_OPTIONS=verify_asan_link_order=0:detect_leaks=1:abort_on_error=0
 	export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
-	export LSAN_OPTIONS=suppressions=$root/tests/lsan.supp:print_suppressions=0
 	CC=gcc build asan --buildtype=debugoptimized -Db_sanitize=address,undefined &&
 		KVR_SHORT=1 run asan --suite unit --suite property --suite integration
 }
 
 # DPDK's default ring is right on x86 but not by the rules that TSan knows; its C11 one is.
 lane_tsan() {
-	export TSAN_OPTIONS=halt_on_error=1
+	export TSAN_OPTIONS="halt_on_error=1 suppressions='$root/tests/tsan.supp'"
 	CC=gcc build tsan --buildtype=debugoptimized -Db_sanitize=thread \
 		-Dc_args=-DRTE_USE_C11_MEM_MODEL && run tsan --suite threads
 }
