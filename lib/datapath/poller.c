@@ -8,6 +8,7 @@
  */
 
 #include <errno.h>
+#include <pthread.h>
 #include <time.h>
 
 #include <sys/prctl.h>
@@ -181,8 +182,12 @@ kvr_poller_call(struct kvr_poller *poller, int (*fn)(struct kvr_poller *, void *
 
 	if (!__atomic_load_n(&poller->running, __ATOMIC_ACQUIRE))
 		return fn(poller, arg);
-	while (rte_ring_mp_enqueue(poller->calls, &request) != 0)
+	/* One producer at a time: the ring of DPDK 22.11 does not order several of them with each
+	 * other by the rules of C11. */
+	pthread_mutex_lock(&poller->calls_lock);
+	while (rte_ring_sp_enqueue(poller->calls, &request) != 0)
 		nanosleep(&nap, NULL);
+	pthread_mutex_unlock(&poller->calls_lock);
 	while (!__atomic_load_n(&request.done, __ATOMIC_ACQUIRE))
 		nanosleep(&nap, NULL);
 	return request.result;

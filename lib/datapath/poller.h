@@ -6,6 +6,7 @@
 #ifndef KVR_POLLER_H
 #define KVR_POLLER_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -56,8 +57,9 @@ struct kvr_poller {
 	uint32_t idx; /* in the engine's pollers */
 	unsigned int lcore;
 	int numa_node;
-	uint32_t running; /* atomic */
-	uint32_t stop;	  /* atomic */
+	pthread_mutex_t calls_lock; /* of those that call */
+	uint32_t running;	    /* atomic */
+	uint32_t stop;		    /* atomic */
 	uint32_t n_lanes;
 	struct kvr_lane *lanes[KVR_MAX_POLLER_LANES]; /* every attached lane, for the tick */
 };

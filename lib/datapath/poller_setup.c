@@ -84,7 +84,8 @@ kvr_poller_create(struct kvr_engine *engine, unsigned int lcore, uint32_t idx, b
 	TAILQ_INIT(&poller->runnable[KVR_CLASS_BULK]);
 	TAILQ_INIT(&poller->runnable[KVR_CLASS_LATENCY]);
 	TAILQ_INIT(&poller->live);
-	poller->calls = kvr_ring_create(CALLS, RING_F_SC_DEQ);
+	pthread_mutex_init(&poller->calls_lock, NULL);
+	poller->calls = kvr_ring_create(CALLS, RING_F_SP_ENQ | RING_F_SC_DEQ);
 	if (poller->calls == NULL)
 		err = -ENOMEM;
 	for (i = 0; i < engine->n_devices && err == 0; i++)
@@ -108,5 +109,6 @@ kvr_poller_destroy(struct kvr_poller *poller)
 		kvr_uar_free(&on->uar);
 	}
 	free(poller->calls);
+	pthread_mutex_destroy(&poller->calls_lock);
 	free(poller);
 }

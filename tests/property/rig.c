@@ -180,7 +180,8 @@ poller_build(struct kvr_engine *engine, uint32_t idx)
 	TAILQ_INIT(&poller->runnable[KVR_CLASS_BULK]);
 	TAILQ_INIT(&poller->runnable[KVR_CLASS_LATENCY]);
 	TAILQ_INIT(&poller->live);
-	poller->calls = kvr_ring_create(64, RING_F_SC_DEQ);
+	pthread_mutex_init(&poller->calls_lock, NULL);
+	poller->calls = kvr_ring_create(64, RING_F_SP_ENQ | RING_F_SC_DEQ);
 	for (i = 0; i < engine->n_devices; i++)
 		poller->devices[poller->n_devices++] = (struct kvr_poller_device){
 			.device = &engine->devices[i],
@@ -292,6 +293,7 @@ rig_free(struct rig *rig)
 		for (k = 0; k < engine->pollers[i]->n_devices; k++)
 			free(engine->pollers[i]->devices[k].cq);
 		free(engine->pollers[i]->calls);
+		pthread_mutex_destroy(&engine->pollers[i]->calls_lock);
 		free(engine->pollers[i]);
 	}
 	for (i = 0; i < engine->n_pools; i++) {
