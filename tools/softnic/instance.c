@@ -111,6 +111,7 @@ empty_dir(const char *dir, int dir_fd)
 	(void)dir;
 	unlinkat(dir_fd, "state", 0);
 	remove_tree_at(dir_fd, "sys");
+	remove_tree_at(dir_fd, "lib");
 	unlinkat(dir_fd, "state.new", 0);
 }
 

@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -160,6 +162,27 @@ find_library(char *path, size_t bytes)
 	return -ENOENT;
 }
 
+/* LD_PRELOAD is a list that ld.so(8) cuts at spaces and colons: a library whose path has some is
+ * preloaded by a link in the instance's directory, which goes when the instance does. */
+static int
+link_library(const struct sn_instance *inst, char *path, size_t bytes)
+{
+	char real[PATH_MAX], dir[sizeof(inst->dir) + 32];
+
+	if (!strpbrk(path, " :"))
+		return 0;
+	if (!realpath(path, real))
+		return -errno;
+	snprintf(dir, sizeof(dir), "%s/lib", inst->dir);
+	if (mkdir(dir, 0700) && errno != EEXIST)
+		return -errno;
+	snprintf(dir, sizeof(dir), "%s/lib/%d", inst->dir, getpid());
+	if (mkdir(dir, 0700) && errno != EEXIST)
+		return -errno;
+	snprintf(path, bytes, "%s/" LIB_NAME, dir);
+	return symlink(real, path) && errno != EEXIST ? -errno : 0;
+}
+
 static void
 set_environment(const struct options *opt, const char *lib)
 {
@@ -279,6 +302,13 @@ run(const struct options *opt, char **argv)
 	if (err) {
 		fprintf(stderr, "softnic: cannot join instance '%s' in %s: %s\n", opt->instance,
 			inst.dir, strerror(-err));
+		return EXIT_OWN_ERROR;
+	}
+	err = link_library(&inst, lib, sizeof(lib));
+	if (err) {
+		fprintf(stderr, "softnic: cannot link %s into %s: %s\n", lib, inst.dir,
+			strerror(-err));
+		sn_instance_leave(&inst);
 		return EXIT_OWN_ERROR;
 	}
 	set_environment(opt, lib);
