@@ -86,6 +86,10 @@ check "a missing library is refused" exits_with 125 env SOFTNIC_LIB=/nonexistent
 check "--help is 0" exits_with 0 softnic --help
 check "--version is 0" exits_with 0 softnic --version
 check "arguments are passed as they are" exits_with 0 softnic -- sh -c '[ "$1" = "a b" ]' sh "a b"
+mkdir "$tmp/a b:c" && ln -s "$(dirname "$(realpath "$SOFTNIC")")/libsoftnic.so" "$tmp/a b:c/libsoftnic.so"
+check "a library in a path with a space and a colon is preloaded" exits_with 0 \
+	env SOFTNIC_LIB="$tmp/a b:c/libsoftnic.so" "$SOFTNIC" --instance "$INSTANCE" -- sh -c \
+	'ibv_devices | grep -q mlx5_1'
 check "nothing is left" gone
 
 # ---- devices ----
