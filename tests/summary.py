@@ -37,7 +37,7 @@ def main():
         if counts[1]:
             print("\n".join(f"    | {line}" for line in
                             (output + run.get("stderr", "")).splitlines()
-                            if not line.startswith("ok "))[-20000:])
+                            if not line.startswith("ok "))[-8000:])
     print(*totals)
 
 
