@@ -487,7 +487,7 @@ relaxed_ordering_reaches_the_device(void)
 	rig_create(&a, &(struct rig_options){.device = 0});
 	relaxed = ibv_reg_mr(a.pd, a.buf, 4096, RIG_ALL_ACCESS | IBV_ACCESS_RELAXED_ORDERING);
 	RIG_CHECK(relaxed != NULL);
-	list = popen("${SOFTNIC:-softnic} list", "r");
+	list = popen("\"${SOFTNIC:-softnic}\" list", "r");
 	snprintf(key, sizeof(key), "key=0x%x ", relaxed->lkey);
 	while (list && fgets(line, sizeof(line), list)) {
 		if (strstr(line, key))
