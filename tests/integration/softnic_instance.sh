@@ -92,6 +92,15 @@ check "a library in a path with a space and a colon is preloaded" exits_with 0 \
 	'ibv_devices | grep -q mlx5_1'
 check "nothing is left" gone
 
+# ---- relaxed ordering ----
+check "no number for --relaxed is refused" exits_with 125 softnic --relaxed x -- true
+check "and the line names the option" one_line_naming --relaxed
+check "no time for --relaxed-us is refused" exits_with 125 softnic --relaxed-us 0 -- true
+check "a launch inside a launch inherits, and may differ" exits_with 0 softnic --relaxed 5 --seed 7 -- \
+	"$SOFTNIC" --relaxed 0 -- sh -c '[ "$SOFTNIC_RELAXED $SOFTNIC_SEED" = "0 7" ]'
+check "--debug names the seed" exits_with 0 softnic --relaxed 5 --seed 7 --debug -- sh -c \
+	'ibv_devinfo 2>&1 | grep -q "one WRITE in 5 .* seed 7"'
+
 # ---- devices ----
 count_devices() {
 	[ "$(softnic --devices "$1" -- ibv_devices | grep -c mlx5_)" -eq "$1" ]

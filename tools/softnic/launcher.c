@@ -26,18 +26,26 @@
 struct options {
 	unsigned int n_devices;
 	const char *instance;
+	const char *relaxed; /* NULL: as inherited */
+	const char *relaxed_us;
+	const char *seed;
 	bool debug;
 	bool json;
 };
 
 static const char usage_text[] =
-	"usage: softnic [--devices N] [--instance NAME] [--debug] -- COMMAND [ARGUMENT...]\n"
+	"usage: softnic [--devices N] [--instance NAME] [--relaxed N] [--debug] --\n"
+	"               COMMAND [ARGUMENT...]\n"
 	"       softnic list [--instance NAME] [--json]\n"
 	"\n"
 	"Runs COMMAND with working mlx5 devices that are made of software.\n"
 	"\n"
 	"  --devices N      1..8 devices, mlx5_0 to mlx5_{N-1} (default 2)\n"
 	"  --instance NAME  processes of one instance share their devices (default \"default\")\n"
+	"  --relaxed N      COMMAND's WRITEs use the freedom of relaxed-ordered memory: one in N\n"
+	"                   leaves up to 64 cache lines behind when it completes (default 0)\n"
+	"  --relaxed-us T   ... for T microseconds at most (default 1000000)\n"
+	"  --seed S         ... chosen by these random numbers (default: the clock; see --debug)\n"
 	"  --debug          log commands, registrations and errors to standard error\n"
 	"  --json           list as JSON\n"
 	"  --help, --version\n"
@@ -58,6 +66,23 @@ parse_devices(const char *text, unsigned int *n_devices)
 		return -EINVAL;
 	}
 	*n_devices = (unsigned int)n;
+	return 0;
+}
+
+static int
+parse_number(const char *option, const char *text, unsigned long min, unsigned long max,
+	     const char **value)
+{
+	char *end;
+
+	errno = 0;
+	unsigned long n = strtoul(text, &end, 10);
+	if (!isdigit((unsigned char)*text) || *end || errno || n < min || n > max) {
+		fprintf(stderr, "softnic: --%s %s: give a number from %lu to %lu\n", option, text,
+			min, max);
+		return -EINVAL;
+	}
+	*value = text;
 	return 0;
 }
 
@@ -86,6 +111,9 @@ parse_options(int argc, char **argv, struct options *opt)
 	static const struct option longs[] = {
 		{"devices", required_argument, NULL, 'd'},
 		{"instance", required_argument, NULL, 'i'},
+		{"relaxed", required_argument, NULL, 'r'},
+		{"relaxed-us", required_argument, NULL, 'u'},
+		{"seed", required_argument, NULL, 's'},
 		{"debug", no_argument, NULL, 'D'},
 		{"json", no_argument, NULL, 'j'},
 		{"help", no_argument, NULL, 'h'},
@@ -103,6 +131,18 @@ parse_options(int argc, char **argv, struct options *opt)
 			break;
 		case 'i':
 			opt->instance = optarg;
+			break;
+		case 'r':
+			if (parse_number("relaxed", optarg, 0, UINT32_MAX, &opt->relaxed))
+				return -EINVAL;
+			break;
+		case 'u':
+			if (parse_number("relaxed-us", optarg, 1, UINT32_MAX, &opt->relaxed_us))
+				return -EINVAL;
+			break;
+		case 's':
+			if (parse_number("seed", optarg, 0, UINT64_MAX, &opt->seed))
+				return -EINVAL;
 			break;
 		case 'D':
 			opt->debug = true;
@@ -192,6 +232,12 @@ set_environment(const struct options *opt, const char *lib)
 	snprintf(number, sizeof(number), "%u", opt->n_devices);
 	setenv(SN_ENV_DEVICES, number, 1);
 	setenv(SN_ENV_INSTANCE, opt->instance, 1);
+	if (opt->relaxed)
+		setenv(SN_ENV_RELAXED, opt->relaxed, 1);
+	if (opt->relaxed_us)
+		setenv(SN_ENV_RELAXED_US, opt->relaxed_us, 1);
+	if (opt->seed)
+		setenv(SN_ENV_SEED, opt->seed, 1);
 	if (opt->debug)
 		setenv(SN_ENV_DEBUG, "1", 1);
 	if (old && strstr(old, LIB_NAME))

@@ -12,6 +12,7 @@
 
 #include "copy.h"
 #include "fdtable.h"
+#include "held.h"
 #include "peer.h"
 #include "qp.h"
 #include "requester.h"
@@ -354,12 +355,14 @@ nic_main(void *arg)
 	       err ? strerror(-err) : "ok");
 	if (!err) {
 		sn_copy_init();
+		sn_held_init();
 		raise_priority();
 	}
 	tell(err);
 	if (err)
 		return NULL;
 	nic_loop();
+	sn_held_expire(UINT64_MAX);
 	sn_peer_unmap_all();
 	sn_instance_leave(&sn_nic.instance);
 	return NULL;

@@ -12,6 +12,7 @@
 
 #include "copy.h"
 #include "grace.h"
+#include "held.h"
 #include "mr.h"
 #include "peer.h"
 #include "qp.h"
@@ -229,6 +230,54 @@ move(struct sn_shm_mr *mr, uint64_t addr, struct span *local, uint64_t bytes, bo
 	return 0;
 }
 
+/* Move @bytes out of @span to memory of our own. */
+static void
+span_take(struct span *span, uint8_t *to, uint64_t bytes)
+{
+	struct iovec piece[SN_MAX_SGE];
+	size_t n = span_slice(span, bytes, piece);
+
+	for (size_t i = 0; i < n; i++) {
+		sn_copy_small(to, piece[i].iov_base, piece[i].iov_len);
+		to += piece[i].iov_len;
+	}
+	span_skip(span, bytes);
+}
+
+/* As move(), for a WRITE that leaves some cache lines behind: each choice of so many is equally
+ * likely (Knuth, 3.4.2, algorithm S). */
+static int
+move_but_hold(struct sn_shm_mr *mr, const struct sn_shm_qp *to, uint64_t addr, struct span *local,
+	      uint64_t bytes)
+{
+	uint64_t end = addr + bytes, n_left = (end - 1) / SN_LINE_BYTES - addr / SN_LINE_BYTES + 1;
+	uint32_t n_hold = sn_held_share(n_left);
+	uint64_t next;
+
+	for (uint64_t line = addr; line < end; line = next) {
+		next = SN_MIN(line / SN_LINE_BYTES * SN_LINE_BYTES + SN_LINE_BYTES, end);
+		if (sn_held_random(n_left--) >= n_hold)
+			continue;
+		n_hold--;
+		int err = move(mr, addr, local, line - addr, false);
+		if (err)
+			return err;
+		span_take(local, sn_held_add(to, mr, line, (uint32_t)(next - line)), next - line);
+		addr = next;
+	}
+	return move(mr, addr, local, end - addr, false);
+}
+
+/* A WRITE to relaxed-ordered memory while there is an adversary. */
+static int
+move_relaxed(struct sn_shm_mr *mr, const struct sn_shm_qp *to, uint64_t addr, struct span *local,
+	     uint64_t bytes)
+{
+	sn_held_settle(to, addr, bytes);
+	return sn_held_chance() ? move_but_hold(mr, to, addr, local, bytes)
+				: move(mr, addr, local, bytes, false);
+}
+
 /* ---- direct requests ---- */
 
 static enum sn_fate
@@ -267,12 +316,15 @@ execute_piece(struct sn_qp *qp, struct sn_request *r, struct sn_shm_qp *to)
 		/* As on PCIe: only relaxed writes may overtake, and nothing overtakes a strict one.
 		 */
 		bool relaxed = !is_read && mr->access & IBV_ACCESS_RELAXED_ORDERING;
+		uint64_t addr = r->raddr + r->done_bytes - mr->iova + mr->start;
 
-		if (!relaxed)
+		if (!relaxed) {
+			sn_held_push(to->device);
 			sn_copy_fence();
+		}
 		span_skip(&local, r->done_bytes);
-		int err = move(mr, r->raddr + r->done_bytes - mr->iova + mr->start, &local, bytes,
-			       is_read);
+		int err = relaxed && sn_held.one_in ? move_relaxed(mr, to, addr, &local, bytes)
+						    : move(mr, addr, &local, bytes, is_read);
 		if (err)
 			return fate_of_error(err, atomic_load(&to->owner));
 		if (!relaxed)
@@ -318,6 +370,7 @@ atomic_inside(struct sn_qp *qp, struct sn_request *r, struct sn_shm_qp *to, uint
 	at = sn_peer_map(mr, r->raddr - mr->iova + mr->start, sizeof(*at), &run);
 	if (!at || run < sizeof(*at) || (uintptr_t)at & 7)
 		return SN_AGAIN;
+	sn_held_push(to->device);
 	sn_copy_fence();
 	if (r->opcode == MLX5_OPCODE_ATOMIC_FA)
 		value = atomic_fetch_add(at, r->operand[0]);
@@ -349,6 +402,7 @@ local_post(struct sn_qp *qp, struct sn_packet *packet)
 
 	if (!to)
 		return SN_LOST;
+	sn_held_push(to->device);
 	sn_copy_fence(); /* earlier writes are there before the message is */
 	qp->peer = atomic_load(&to->owner);
 	packet->src = sn_nic.instance.id;
@@ -436,6 +490,7 @@ local_poll(unsigned int budget)
 	unsigned int n = 0;
 
 	send_backlog();
+	sn_held_expire(sn_nic.now_ns);
 	while (n < budget && (packet = sn_ring_peek(inst->shm, inst->slot))) {
 		if (packet->dst == inst->id) {
 			if (packet->type == SN_PKT_REQUEST)
