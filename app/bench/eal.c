@@ -13,10 +13,13 @@
 
 #include <rte_eal.h>
 #include <rte_errno.h>
+#include <rte_lcore.h>
 #include <rte_log.h>
 
 #include "message.h"
 #include "size.h"
+
+static cpu_set_t process_cpus; /* before rte_eal_init() */
 
 /* The options of EAL 22.11 on Linux (eal_common_options.c), to tell values from stray words. */
 static const char short_options[] = "a:b:c:d:hl:m:n:r:s:S:v";
@@ -247,6 +250,7 @@ bench_eal_init(int argc, char **argv)
 		bench_message("EAL does not start: %s", strerror(errno));
 		return -EINVAL;
 	}
+	sched_getaffinity(0, sizeof(process_cpus), &process_cpus);
 	fflush(stdout);
 	dup2(fileno(output), STDOUT_FILENO);
 	dup2(fileno(output), STDERR_FILENO);
@@ -264,4 +268,22 @@ bench_eal_init(int argc, char **argv)
 	fclose(output);
 	free(args);
 	return n < 0 ? -EINVAL : 0;
+}
+
+void
+bench_eal_spare_cpus(cpu_set_t *cpus)
+{
+	cpu_set_t pollers, lcore_cpus;
+	unsigned int lcore;
+
+	CPU_ZERO(&pollers);
+	RTE_LCORE_FOREACH_WORKER (lcore) {
+		lcore_cpus = rte_lcore_cpuset(lcore);
+		CPU_OR(&pollers, &pollers, &lcore_cpus);
+	}
+	/* Those of the process that are no poller's: without the ones that both have. */
+	CPU_AND(&pollers, &pollers, &process_cpus);
+	CPU_XOR(cpus, &process_cpus, &pollers);
+	if (CPU_COUNT(cpus) < 2)
+		*cpus = process_cpus;
 }

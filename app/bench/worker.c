@@ -8,15 +8,19 @@
 #include <string.h>
 #include <sys/prctl.h>
 
+#include <rte_common.h>
 #include <rte_pause.h>
 
 #include "counters.h"
+#include "eal.h"
 #include "message.h"
 #include "report.h"
 
 #define IDLE_PAUSES	 16
 #define IDLE_SLEEP_NS	 10000
 #define IDLE_MAX_NS	 50000
+#define EXPECT_MIN_NS	 40000
+#define EXPECT_MAX_NS	 2000000
 #define SIGNAL_TICK_NS	 20000000
 #define PROGRESS_TICK_NS 1000000000
 
@@ -110,6 +114,19 @@ bench_worker_account(struct bench_worker *worker, const struct kvr_result *resul
 	return 0;
 }
 
+/* Sleeps for the better part of what a batch takes, rather than to wake time and again in vain:
+ * many threads share few CPUs with the control thread, and with the kernel's and other programs'
+ * work. */
+static void
+expect_sleep(uint64_t expect_ns)
+{
+	struct timespec sleep = {.tv_nsec =
+					 (long)RTE_MIN(expect_ns * 3 / 4, (uint64_t)EXPECT_MAX_NS)};
+
+	if (expect_ns >= EXPECT_MIN_NS)
+		nanosleep(&sleep, NULL);
+}
+
 int
 bench_worker_transfer(struct bench_worker *worker, const struct kvr_transfer *transfers, uint32_t n)
 {
@@ -130,9 +147,11 @@ bench_worker_transfer(struct bench_worker *worker, const struct kvr_transfer *tr
 		return err;
 	}
 	bench_worker_submit(worker, batch);
+	expect_sleep(worker->expect_ns);
 	while (kvr_poll(worker->client, &batch, 1) == 0)
 		bench_idle_wait(&idle);
 	kvr_batch_result(batch, &result);
+	worker->expect_ns = (worker->expect_ns * 3 + result.latency_ns) / 4;
 	err = bench_worker_account(worker, &result, n, transfers[0].op);
 	kvr_batch_put(batch);
 	return err;
@@ -173,8 +192,11 @@ worker_main(void *arg)
 		.max_batches = run->max_batches,
 		.max_transfers = run->max_transfers,
 	};
+	cpu_set_t cpus;
 	int err;
 
+	bench_eal_spare_cpus(&cpus);
+	pthread_setaffinity_np(pthread_self(), sizeof(cpus), &cpus);
 	prctl(PR_SET_TIMERSLACK, 1000); /* 50 us by default: as long as the sleeps */
 	err = kvr_client_open(run->node->engine, &config, &worker->client);
 	if (err != 0) {

@@ -26,6 +26,7 @@ struct bench_worker {
 	uint64_t bytes[2];	    /* by enum kvr_op */
 	struct kvr_latency latency; /* of batches */
 	uint64_t end_ns;
+	uint64_t expect_ns; /* what a batch has taken lately */
 	/* ---- set up once ---- */
 	struct bench_run *run;
 	struct kvr_client *client;
