@@ -336,6 +336,18 @@ pollers_check(const struct plan *plan, uint32_t n_pollers)
 		CU_ASSERT(bytes[i] <= (plan->bytes + n - 1) / n);
 }
 
+/* Whatever the batch's end, no write of it can land any more: it is proven, or its lane is dead on
+ * both sides, or the peer cannot say so and the batch will not hide it. */
+static void
+unproven_check(struct plan *plan, const struct track *track)
+{
+	if (!track->unproven)
+		return;
+	CU_ASSERT_EQUAL(track->lane->state, KVR_LANE_DEAD);
+	CU_ASSERT_NOT_EQUAL(track->lane->fence, KVR_FENCE_PENDING);
+	plan->lost |= track->lane->fence == KVR_FENCE_LOST;
+}
+
 void
 plan_check(struct plan *plan, bool whole, uint32_t n_pollers)
 {
@@ -350,13 +362,9 @@ plan_check(struct plan *plan, bool whole, uint32_t n_pollers)
 			shot_check(plan, shot);
 		track_shot(plan, shot, &tracks[shot->part][shot->lane->idx]);
 	}
-	/* Whatever its end, no write of the batch can land any more: it is proven, or its lane is
-	 * dead on both sides. */
 	for (i = 0; plan->level == KVR_LEVEL_VISIBLE && i < plan->n_shares; i++)
 		for (k = 0; k < KVR_MAX_LANES; k++)
-			CU_ASSERT(!tracks[i][k].unproven ||
-				  (tracks[i][k].lane->state == KVR_LANE_DEAD &&
-				   tracks[i][k].lane->fence != KVR_FENCE_PENDING));
+			unproven_check(plan, &tracks[i][k]);
 	if (whole) {
 		pieces_check(plan);
 		pollers_check(plan, n_pollers);

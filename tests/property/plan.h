@@ -51,6 +51,7 @@ struct plan {
 	struct shot *shots;
 	uint32_t n_shots, max_shots;
 	const struct kvr_lane *first_bad; /* where a slice of it was first at fault */
+	bool lost;			  /* plan_check(): the peer cannot say if a write landed */
 	uint32_t n_ends;		  /* how often kvr_poll() returned it */
 };
 

@@ -215,6 +215,7 @@ end_one(struct world *world, struct kvr_batch *batch)
 	CU_ASSERT_EQUAL(plan->n_ends++, 0);
 	check_not_in_flight(world, batch);
 	plan_check(plan, result.status == 0, world->rig.engine.n_pollers);
+	CU_ASSERT(!plan->lost || (result.status != 0 && result.remote_undetermined));
 	if (result.status == 0) {
 		CU_ASSERT_EQUAL(result.bytes, plan->bytes);
 		for (i = 0; i < plan->n_transfers; i++)
