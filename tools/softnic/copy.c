@@ -14,9 +14,10 @@
  * None of this calls memcpy: under the sanitizers that is an interceptor, which would report the
  * "hardware" as a data race.
  */
+#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdint.h>
-#include <unistd.h>
+#include <stdio.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -43,7 +44,7 @@ static struct history small_history = {.shift = 12};
 static struct history large_history = {.shift = 16};
 static uint64_t written_bytes;
 bool sn_copy_pending;
-static uint64_t hot_bytes = DEFAULT_L3_BYTES / 2;
+static uint64_t hot_bytes;
 
 static void (*copy_cached)(void *dst, const void *src, size_t bytes);
 static void (*copy_streaming)(void *dst, const void *src, size_t bytes);
@@ -172,13 +173,26 @@ sn_copy_drain(void)
 	sn_copy_pending = false;
 }
 
+/* What this CPU's last-level cache holds. sysconf(3) counts all of a socket's on some processors.
+ */
+static uint64_t
+l3_bytes(void)
+{
+	FILE *file = fopen("/sys/devices/system/cpu/cpu0/cache/index3/size", "re");
+	uint64_t kib = 0;
+
+	if (file) {
+		if (fscanf(file, "%" SCNu64 "K", &kib) != 1)
+			kib = 0;
+		fclose(file);
+	}
+	return kib ? kib << 10 : DEFAULT_L3_BYTES;
+}
+
 void
 sn_copy_init(void)
 {
-	long l3 = sysconf(_SC_LEVEL3_CACHE_SIZE);
-
-	if (l3 > 0)
-		hot_bytes = (uint64_t)l3 / 2;
+	hot_bytes = l3_bytes() / 2;
 	__builtin_cpu_init();
 	copy_cached = copy_string;
 	copy_streaming = copy_string;
