@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * How fast this machine copies memory with all its CPUs: the bound of any engine whose NIC is
- * software. Cold: between buffers far larger than a cache, past the cache where the instruction set
+ * How fast this machine copies memory with all CPUs it may use (taskset(1) chooses): the bound of any
+ * engine whose NIC is software. Cold: between buffers far larger than a cache, past the cache where the instruction set
  * can. Hot: one block again and again. Prints `cold hot`, in GB/s.
  */
 
