@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/queue.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,15 +19,30 @@
 #include "nic.h"
 #include "peer.h"
 
+/*
+ * A piece of a file, mapped. Regions of the same memory share one: a program registers its memory
+ * with every device, and lines that are cached under one address are slow to reach under another on
+ * some processors. While it is mapped, the file and its inode number live.
+ */
+struct view {
+	LIST_ENTRY(view) link;
+	uint32_t n_windows;
+	int prot;
+	struct sn_mr_extent extent;
+	uint8_t *here;
+};
+
 struct window {
 	uint64_t serial;    /* of the region this is a window to */
 	uint32_t n_extents; /* 0: it could not be mapped; do not try again */
 	struct {
 		uint64_t addr; /* in the owner's space */
 		uint64_t len;
-		uint8_t *here;
+		struct view *view;
 	} extent[SN_MR_MAX_EXTENTS];
 };
+
+static LIST_HEAD(, view) views = LIST_HEAD_INITIALIZER(views);
 
 static struct window *windows[SN_MAX_MRS]; /* by region; owned by the NIC thread */
 static uint32_t n_windows_top;		   /* no window at or above */
@@ -83,6 +99,56 @@ open_extent(int32_t pid, const struct sn_mr_extent *extent, int flags)
 	return fd >= 0 ? fd : open_by_descriptor(pid, extent, flags);
 }
 
+/* ---- views ---- */
+
+static struct view *
+view_find(const struct sn_mr_extent *extent, int prot)
+{
+	struct view *view;
+
+	LIST_FOREACH (view, &views, link) {
+		if (view->extent.file_dev == extent->file_dev &&
+		    view->extent.file_ino == extent->file_ino &&
+		    view->extent.file_offset == extent->file_offset &&
+		    view->extent.len == extent->len && view->prot == prot)
+			return view;
+	}
+	return NULL;
+}
+
+static struct view *
+view_open(const struct sn_mr_extent *extent, int32_t pid, int prot)
+{
+	struct view *view = calloc(1, sizeof(*view));
+	int fd = view ? open_extent(pid, extent, prot & PROT_WRITE ? O_RDWR : O_RDONLY) : -1;
+	void *here = MAP_FAILED;
+
+	if (fd >= 0) {
+		here = mmap(NULL, extent->len, prot, MAP_SHARED | MAP_NORESERVE, fd,
+			    (off_t)extent->file_offset);
+		close(fd);
+	}
+	if (here == MAP_FAILED) {
+		free(view);
+		return NULL;
+	}
+	/* Not for children: they would keep the peer's memory alive. */
+	madvise(here, extent->len, MADV_DONTFORK);
+	*view = (struct view){.prot = prot, .extent = *extent, .here = here};
+	LIST_INSERT_HEAD(&views, view, link);
+	return view;
+}
+
+static void
+view_release(struct view *view)
+{
+	if (--view->n_windows > 0)
+		return;
+	LIST_REMOVE(view, link);
+	munmap(view->here, view->extent.len);
+	free(view);
+}
+
 /* ---- windows ---- */
 
 static void
@@ -91,7 +157,7 @@ window_close(uint32_t index)
 	struct window *window = windows[index];
 
 	for (uint32_t i = 0; i < window->n_extents; i++)
-		munmap(window->extent[i].here, window->extent[i].len);
+		view_release(window->extent[i].view);
 	free(window);
 	windows[index] = NULL;
 }
@@ -102,21 +168,16 @@ map_extent(struct window *window, const struct sn_shm_mr *mr, uint32_t i, int32_
 	const struct sn_mr_extent *extent = &mr->extent[i];
 	bool writable = mr->access & IB_UVERBS_ACCESS_LOCAL_WRITE;
 	int prot = writable ? PROT_READ | PROT_WRITE : PROT_READ;
-	int fd = open_extent(pid, extent, writable ? O_RDWR : O_RDONLY);
-	void *here = MAP_FAILED;
+	struct view *view = view_find(extent, prot);
 
-	if (fd < 0)
+	if (!view)
+		view = view_open(extent, pid, prot);
+	if (!view)
 		return false;
-	here = mmap(NULL, extent->len, prot, MAP_SHARED | MAP_NORESERVE, fd,
-		    (off_t)extent->file_offset);
-	close(fd);
-	if (here == MAP_FAILED)
-		return false;
-	/* Not for children: they would keep the peer's memory alive. */
-	madvise(here, extent->len, MADV_DONTFORK);
+	view->n_windows++;
 	window->extent[i].addr = extent->addr;
 	window->extent[i].len = extent->len;
-	window->extent[i].here = here;
+	window->extent[i].view = view;
 	window->n_extents = i + 1;
 	return true;
 }
@@ -173,7 +234,7 @@ sn_peer_map(struct sn_shm_mr *mr, uint64_t addr, uint64_t len, uint64_t *contigu
 		if (addr < window->extent[i].addr || offset >= window->extent[i].len)
 			continue;
 		*contiguous = SN_MIN(len, window->extent[i].len - offset);
-		return window->extent[i].here + offset;
+		return window->extent[i].view->here + offset;
 	}
 	return NULL;
 }
