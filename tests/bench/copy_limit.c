@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * How fast this machine copies memory with all CPUs it may use (taskset(1) chooses): the bound of any
- * engine whose NIC is software. Cold: between buffers far larger than a cache, past the cache where the instruction set
- * can. Hot: one block again and again. Prints `cold hot`, in GB/s.
+ * How fast this machine copies memory with all CPUs that it may use (taskset(1) chooses): the bound
+ * of any engine whose NIC is software. Cold: between buffers far larger than a cache, past the
+ * cache where the instruction set can. Hot: one block again and again. Prints `cold hot`, in GB/s.
  */
 
 #include <pthread.h>
