@@ -131,6 +131,23 @@ has_local_device(const struct kvr_engine *engine, unsigned int lcore)
 	return false;
 }
 
+/* Of the nodes that have worker lcores, how far the nearest is from the device's; 0: unknown. */
+static int
+nearest_lcore(const struct kvr_device *device)
+{
+	unsigned int lcore;
+	int best = 0;
+
+	RTE_LCORE_FOREACH_WORKER (lcore) {
+		int distance =
+			kvr_numa_distance((int)rte_lcore_to_socket_id(lcore), device->numa_node);
+
+		if (distance != 0 && (best == 0 || distance < best))
+			best = distance;
+	}
+	return best;
+}
+
 /* Says of each device that no lcore is near to it what to change. Returns how many there are. */
 static uint32_t
 warn_of_orphans(const struct kvr_engine *engine)
@@ -146,8 +163,9 @@ warn_of_orphans(const struct kvr_engine *engine)
 		node_cpus(device->numa_node, cpus, sizeof(cpus));
 		KVR_LOG(WARNING,
 			"device %s is on NUMA node %d, but no worker lcore is: lcores of other "
-			"nodes drive it, which is slower; add a CPU of that node to -l (%s)\n",
-			device->name, device->numa_node, cpus);
+			"nodes drive it, at distance %d at best (local is 10), which is slower; "
+			"add a CPU of that node to -l (%s)\n",
+			device->name, device->numa_node, nearest_lcore(device), cpus);
 		n++;
 	}
 	return n;

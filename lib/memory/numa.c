@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* NUMA questions. Set-up path. */
+#include <numa.h>
 #include <numaif.h>
-#include <stdio.h>
 
 #include <rte_common.h>
 
@@ -22,22 +22,7 @@ kvr_numa_node_of(const void *addr)
 int
 kvr_numa_distance(int a, int b)
 {
-	char path[64];
-	int distance = 0, i;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/distance", a);
-	file = a < 0 || b < 0 ? NULL : fopen(path, "re");
-	if (file == NULL)
-		return 0;
-	for (i = 0; i <= b; i++) {
-		if (fscanf(file, "%d", &distance) != 1) {
-			distance = 0;
-			break;
-		}
-	}
-	fclose(file);
-	return distance;
+	return a < 0 || b < 0 || numa_available() < 0 ? 0 : numa_distance(a, b);
 }
 
 bool
