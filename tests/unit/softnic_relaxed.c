@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What relaxed ordering leaves open, and what ends it. Run it as `softnic --devices 2 --relaxed 1
- * --relaxed-us 100000 -- softnic_relaxed`: then each WRITE to relaxed memory leaves something
+ * --ro-window-us 100000 -- softnic_relaxed`: then each WRITE to relaxed memory leaves something
  * behind, for a tenth of a second.
  */
 #include <string.h>

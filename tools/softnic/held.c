@@ -42,22 +42,15 @@ sn_held_random(uint64_t n)
 	return (random_state * 2685821657736338717u >> 32) % n;
 }
 
-static uint64_t
-setting(const char *name, uint64_t otherwise)
-{
-	const char *value = getenv(name);
-
-	return value && *value ? strtoull(value, NULL, 10) : otherwise;
-}
-
 void
 sn_held_init(void)
 {
-	uint64_t seed = setting(SN_ENV_SEED, sn_now_ns());
+	const struct sn_settings *settings = sn_settings_own();
+	uint64_t seed = settings->seeded ? settings->seed : sn_now_ns();
 
 	sn_held.n = 0;
-	sn_held.one_in = (uint32_t)setting(SN_ENV_RELAXED, 0);
-	delay_ns = setting(SN_ENV_RELAXED_US, SN_DEFAULT_RELAXED_US) * 1000;
+	sn_held.one_in = settings->relaxed_one_in;
+	delay_ns = settings->ro_window_us * 1000;
 	/* Seeds that differ little must not begin alike; and it is never 0. */
 	random_state = (seed * 0x9e3779b97f4a7c15u) | 1;
 	if (sn_held.one_in)

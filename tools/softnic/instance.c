@@ -169,13 +169,13 @@ init_pulses(struct sn_shm *shm)
 
 /* A fresh instance: the tree first, the state under another name, then its own. */
 static int
-create_state(struct sn_instance *inst, int dir_fd, unsigned int n_devices)
+create_state(struct sn_instance *inst, int dir_fd, const struct sn_fabric *fabric)
 {
 	struct sn_shm *shm;
 	int err, fd;
 
 	empty_dir(inst->dir, dir_fd);
-	err = sn_sysfs_build(inst->dir, n_devices);
+	err = sn_sysfs_build(inst->dir, fabric->n_devices);
 	if (err)
 		return err;
 	fd = openat(dir_fd, "state.new", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -191,7 +191,7 @@ create_state(struct sn_instance *inst, int dir_fd, unsigned int n_devices)
 		return err;
 	shm->magic = SN_SHM_MAGIC;
 	shm->bytes = sizeof(*shm);
-	shm->n_devices = n_devices;
+	shm->fabric = *fabric;
 	atomic_store(&shm->next_serial, 1);
 	err = init_pulses(shm);
 	if (!err && renameat(dir_fd, "state.new", dir_fd, "state"))
@@ -279,7 +279,7 @@ take_slot(struct sn_instance *inst, enum sn_member_kind kind)
 }
 
 int
-sn_instance_join(struct sn_instance *inst, const char *name, unsigned int *n_devices,
+sn_instance_join(struct sn_instance *inst, const char *name, struct sn_fabric *fabric,
 		 enum sn_member_kind kind)
 {
 	int dir_fd, err = sn_instance_dir(name, inst->dir, sizeof(inst->dir));
@@ -296,9 +296,9 @@ sn_instance_join(struct sn_instance *inst, const char *name, unsigned int *n_dev
 		err = -ENOENT;
 	}
 	if (err == -ENOENT)
-		err = create_state(inst, dir_fd, *n_devices);
-	if (!err && inst->shm->n_devices != *n_devices) {
-		*n_devices = inst->shm->n_devices;
+		err = create_state(inst, dir_fd, fabric);
+	if (!err && sn_fabric_difference(&inst->shm->fabric, fabric)) {
+		*fabric = inst->shm->fabric;
 		err = -EBUSY;
 	}
 	if (!err)

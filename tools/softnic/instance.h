@@ -19,12 +19,12 @@ struct sn_instance {
 int sn_instance_dir(const char *name, char *dir, size_t bytes);
 
 /*
- * Join the instance @name, creating it with @n_devices devices if nobody lives in it.
+ * Join the instance @name, creating it with @fabric if nobody lives in it.
  * The member lives as long as the calling thread, or until sn_instance_leave() on that thread.
- * -EBUSY: others run it with another number of devices (*@n_devices is set to theirs);
- * -ENOSPC: all slots are taken; another -errno from the file system.
+ * -EBUSY: others run it with another fabric, and @fabric is now theirs; -ENOSPC: all slots are
+ * taken; another -errno from the file system.
  */
-int sn_instance_join(struct sn_instance *inst, const char *name, unsigned int *n_devices,
+int sn_instance_join(struct sn_instance *inst, const char *name, struct sn_fabric *fabric,
 		     enum sn_member_kind kind);
 
 /* Leave; the last one out removes the directory. */

@@ -68,14 +68,14 @@ static int
 uverbs_device(const char *path)
 {
 	static const char prefix[] = "/dev/infiniband/uverbs";
-	const char *devices = getenv(SN_ENV_DEVICES);
+	const struct sn_settings *settings = sn_settings_own();
 	char *end;
 	unsigned long device;
 
-	if (strncmp(path, prefix, sizeof(prefix) - 1) != 0 || !devices)
+	if (strncmp(path, prefix, sizeof(prefix) - 1) != 0 || !settings)
 		return -1;
 	device = strtoul(path + sizeof(prefix) - 1, &end, 10);
-	if (end == path + sizeof(prefix) - 1 || *end || device >= strtoul(devices, NULL, 10))
+	if (end == path + sizeof(prefix) - 1 || *end || device >= settings->fabric.n_devices)
 		return -1;
 	return (int)device;
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* softnic: run a command with the library preloaded, as a member of an instance. */
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -24,27 +23,26 @@
 #endif
 
 struct options {
-	unsigned int n_devices;
 	const char *instance;
-	const char *relaxed; /* NULL: as inherited */
-	const char *relaxed_us;
-	const char *seed;
+	char settings_text[4096]; /* `key=value` lines: inherited, then given here */
+	struct sn_settings settings;
 	bool debug;
 	bool json;
 };
 
 static const char usage_text[] =
-	"usage: softnic [--devices N] [--instance NAME] [--relaxed N] [--debug] --\n"
-	"               COMMAND [ARGUMENT...]\n"
+	"usage: softnic [OPTION...] -- COMMAND [ARGUMENT...]\n"
 	"       softnic list [--instance NAME] [--json]\n"
 	"\n"
 	"Runs COMMAND with working mlx5 devices that are made of software.\n"
 	"\n"
 	"  --devices N      1..8 devices, mlx5_0 to mlx5_{N-1} (default 2)\n"
 	"  --instance NAME  processes of one instance share their devices (default \"default\")\n"
+	"  --wire WIRE      what carries the bytes between devices (default local):\n"
+	"                   local  copies between the processes of this machine\n"
 	"  --relaxed N      COMMAND's WRITEs use the freedom of relaxed-ordered memory: one in N\n"
 	"                   leaves up to 64 cache lines behind when it completes (default 0)\n"
-	"  --relaxed-us T   ... for T microseconds at most (default 1000000)\n"
+	"  --ro-window-us T ... for T microseconds at most (default 1000000)\n"
 	"  --seed S         ... chosen by these random numbers (default: the clock; see --debug)\n"
 	"  --debug          log commands, registrations and errors to standard error\n"
 	"  --json           list as JSON\n"
@@ -54,35 +52,21 @@ static const char usage_text[] =
 	"own, 127 if COMMAND cannot be found.\n"
 	"Environment: SOFTNIC_LIB names the library to preload.\n";
 
+/* A setting of this launch. */
 static int
-parse_devices(const char *text, unsigned int *n_devices)
+set(struct options *opt, const char *key, const char *value)
 {
-	char *end;
-	long n = strtol(text, &end, 10);
+	size_t used = strlen(opt->settings_text), room = sizeof(opt->settings_text) - used;
+	char error[256];
 
-	if (end == text || *end || n < 1 || n > SN_MAX_DEVICES) {
-		fprintf(stderr, "softnic: --devices %s: give a number from 1 to %d\n", text,
-			SN_MAX_DEVICES);
+	if (sn_settings_set(&opt->settings, key, value, error, sizeof(error))) {
+		fprintf(stderr, "softnic: %s\n", error);
 		return -EINVAL;
 	}
-	*n_devices = (unsigned int)n;
-	return 0;
-}
-
-static int
-parse_number(const char *option, const char *text, unsigned long min, unsigned long max,
-	     const char **value)
-{
-	char *end;
-
-	errno = 0;
-	unsigned long n = strtoul(text, &end, 10);
-	if (!isdigit((unsigned char)*text) || *end || errno || n < min || n > max) {
-		fprintf(stderr, "softnic: --%s %s: give a number from %lu to %lu\n", option, text,
-			min, max);
+	if ((size_t)snprintf(opt->settings_text + used, room, "%s=%s\n", key, value) >= room) {
+		fprintf(stderr, "softnic: --%s %s: the options are too long\n", key, value);
 		return -EINVAL;
 	}
-	*value = text;
 	return 0;
 }
 
@@ -91,11 +75,19 @@ static int
 inherit_options(struct options *opt)
 {
 	const char *value = getenv(SN_ENV_INSTANCE);
+	char error[256];
 
 	if (value && *value)
 		opt->instance = value;
-	value = getenv(SN_ENV_DEVICES);
-	return value && *value ? parse_devices(value, &opt->n_devices) : 0;
+	value = getenv(SN_ENV_SETTINGS);
+	if (!value)
+		return 0;
+	if (sn_settings_parse(&opt->settings, value, error, sizeof(error))) {
+		fprintf(stderr, "softnic: " SN_ENV_SETTINGS ": %s\n", error);
+		return -EINVAL;
+	}
+	snprintf(opt->settings_text, sizeof(opt->settings_text), "%s", value);
+	return 0;
 }
 
 static void
@@ -109,10 +101,11 @@ static int
 parse_options(int argc, char **argv, struct options *opt)
 {
 	static const struct option longs[] = {
-		{"devices", required_argument, NULL, 'd'},
+		{"devices", required_argument, NULL, 's'},
 		{"instance", required_argument, NULL, 'i'},
-		{"relaxed", required_argument, NULL, 'r'},
-		{"relaxed-us", required_argument, NULL, 'u'},
+		{"wire", required_argument, NULL, 's'},
+		{"relaxed", required_argument, NULL, 's'},
+		{"ro-window-us", required_argument, NULL, 's'},
 		{"seed", required_argument, NULL, 's'},
 		{"debug", no_argument, NULL, 'D'},
 		{"json", no_argument, NULL, 'j'},
@@ -121,27 +114,15 @@ parse_options(int argc, char **argv, struct options *opt)
 		{NULL, 0, NULL, 0},
 	};
 	char dir[96];
-	int c;
+	int c, which;
 
-	while ((c = getopt_long(argc, argv, "+", longs, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "+", longs, &which)) != -1) {
 		switch (c) {
-		case 'd':
-			if (parse_devices(optarg, &opt->n_devices))
-				return -EINVAL;
-			break;
 		case 'i':
 			opt->instance = optarg;
 			break;
-		case 'r':
-			if (parse_number("relaxed", optarg, 0, UINT32_MAX, &opt->relaxed))
-				return -EINVAL;
-			break;
-		case 'u':
-			if (parse_number("relaxed-us", optarg, 1, UINT32_MAX, &opt->relaxed_us))
-				return -EINVAL;
-			break;
-		case 's':
-			if (parse_number("seed", optarg, 0, UINT64_MAX, &opt->seed))
+		case 's': /* the option is a setting of that name */
+			if (set(opt, longs[which].name, optarg))
 				return -EINVAL;
 			break;
 		case 'D':
@@ -227,17 +208,10 @@ static void
 set_environment(const struct options *opt, const char *lib)
 {
 	const char *old = getenv("LD_PRELOAD");
-	char number[16], *preload;
+	char *preload;
 
-	snprintf(number, sizeof(number), "%u", opt->n_devices);
-	setenv(SN_ENV_DEVICES, number, 1);
+	setenv(SN_ENV_SETTINGS, opt->settings_text, 1);
 	setenv(SN_ENV_INSTANCE, opt->instance, 1);
-	if (opt->relaxed)
-		setenv(SN_ENV_RELAXED, opt->relaxed, 1);
-	if (opt->relaxed_us)
-		setenv(SN_ENV_RELAXED_US, opt->relaxed_us, 1);
-	if (opt->seed)
-		setenv(SN_ENV_SEED, opt->seed, 1);
 	if (opt->debug)
 		setenv(SN_ENV_DEBUG, "1", 1);
 	if (old && strstr(old, LIB_NAME))
@@ -326,23 +300,34 @@ await_command(pid_t pid, const sigset_t *watched)
 	}
 }
 
+static void
+report_difference(const struct options *opt, const struct sn_fabric *running)
+{
+	const char *key = sn_fabric_difference(running, &opt->settings.fabric);
+	char theirs[128], ours[128];
+
+	sn_fabric_format(running, key, theirs, sizeof(theirs));
+	sn_fabric_format(&opt->settings.fabric, key, ours, sizeof(ours));
+	fprintf(stderr,
+		"softnic: instance '%s' is running with --%s %s, not %s: give that, or --instance "
+		"with another name\n",
+		opt->instance, key, theirs, ours);
+}
+
 static int
 run(const struct options *opt, char **argv)
 {
 	struct sn_instance inst;
 	char lib[1024];
 	sigset_t watched, old_mask;
-	unsigned int n_devices = opt->n_devices;
+	struct sn_fabric fabric = opt->settings.fabric;
 	int status = EXIT_OWN_ERROR;
 
 	if (find_library(lib, sizeof(lib)))
 		return EXIT_OWN_ERROR;
-	int err = sn_instance_join(&inst, opt->instance, &n_devices, SN_LAUNCHER);
+	int err = sn_instance_join(&inst, opt->instance, &fabric, SN_LAUNCHER);
 	if (err == -EBUSY) {
-		fprintf(stderr,
-			"softnic: instance '%s' is running with %u devices, not %u: give --devices "
-			"%u, or --instance with another name\n",
-			opt->instance, n_devices, opt->n_devices, n_devices);
+		report_difference(opt, &fabric);
 		return EXIT_OWN_ERROR;
 	}
 	if (err) {
@@ -370,9 +355,10 @@ run(const struct options *opt, char **argv)
 int
 main(int argc, char **argv)
 {
-	struct options opt = {.n_devices = SN_DEFAULT_DEVICES, .instance = SN_DEFAULT_INSTANCE};
+	struct options opt = {.instance = SN_DEFAULT_INSTANCE};
 	bool is_list = argc > 1 && strcmp(argv[1], "list") == 0;
 
+	sn_settings_init(&opt.settings);
 	if (inherit_options(&opt))
 		return EXIT_OWN_ERROR;
 	if (is_list) {

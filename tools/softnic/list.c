@@ -67,7 +67,7 @@ describe_devices(const struct sn_shm *shm)
 {
 	json_t *list = json_array();
 
-	for (uint32_t device = 0; device < shm->n_devices; device++) {
+	for (uint32_t device = 0; device < shm->fabric.n_devices; device++) {
 		json_t *counters = json_object();
 
 		for (unsigned int i = 0; i < SN_N_COUNTERS; i++)

@@ -2,21 +2,16 @@
 /* The NIC thread: doorbells in, completions out, sleep in between. */
 #include <endian.h>
 #include <errno.h>
-#include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "copy.h"
 #include "fdtable.h"
 #include "held.h"
 #include "peer.h"
 #include "qp.h"
-#include "requester.h"
-#include "ring.h"
 #include "sysfs.h"
 
 #define POLL_PACKETS	64
@@ -39,6 +34,8 @@
 #define BREATHER_NS  50000
 
 struct sn_nic sn_nic = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static const struct sn_wire *const wires[] = {[SN_WIRE_LOCAL] = &sn_wire_local};
 
 /* ---- one pass ---- */
 
@@ -109,7 +106,7 @@ run_active(void)
 	while ((qp = TAILQ_FIRST(&sn_nic.active))) {
 		TAILQ_REMOVE(&sn_nic.active, qp, run_link);
 		TAILQ_INSERT_TAIL(&sn_nic.active, qp, run_link);
-		progress |= sn_requester_run(qp);
+		progress |= sn_nic.wire->run(qp);
 		if (qp == last ||
 		    atomic_load_explicit(&sn_nic.commands_waiting, memory_order_relaxed))
 			break;
@@ -139,7 +136,7 @@ publish_counters(void)
 {
 	struct sn_shm *shm = sn_nic.instance.shm;
 
-	for (uint32_t device = 0; device < shm->n_devices; device++) {
+	for (uint32_t device = 0; device < shm->fabric.n_devices; device++) {
 		for (unsigned int i = 0; i < SN_N_COUNTERS; i++) {
 			if (!sn_nic.count[device][i])
 				continue;
@@ -203,7 +200,7 @@ write_sysfs(void)
 	static uint64_t written[SN_MAX_DEVICES];
 	struct sn_shm *shm = sn_nic.instance.shm;
 
-	for (uint32_t device = 0; device < shm->n_devices; device++) {
+	for (uint32_t device = 0; device < shm->fabric.n_devices; device++) {
 		const struct sn_shm_device *d = &shm->device[device];
 		uint64_t now = atomic_load(&d->counter[SN_CNT_XMIT_PACKETS]) +
 			       atomic_load(&d->counter[SN_CNT_RCV_PACKETS]);
@@ -231,32 +228,15 @@ housekeep(void)
 
 /* ---- sleeping ---- */
 
-/* Sleep, but no longer than @ns and not if a packet has come. */
-static void
-sleep_for(uint64_t ns)
-{
-	struct timespec timeout = {.tv_nsec = (long)ns};
-
-	atomic_store_explicit(&sn_nic.port->asleep, 1, memory_order_relaxed);
-	/* Orders the store before the look at the ring; partner: wake() in ring.c. */
-	atomic_thread_fence(memory_order_seq_cst);
-	pthread_mutex_lock(&sn_nic.lock);
-	bool mail = sn_ring_peek(sn_nic.instance.shm, sn_nic.instance.slot);
-	pthread_mutex_unlock(&sn_nic.lock);
-	if (!mail)
-		syscall(SYS_futex, &sn_nic.port->asleep, FUTEX_WAIT, 1, &timeout, NULL, 0);
-	atomic_store_explicit(&sn_nic.port->asleep, 0, memory_order_relaxed);
-}
-
 static void
 rest(uint64_t idle_ns)
 {
 	if (idle_ns < REST_AFTER_NS)
-		sleep_for(NAP_NS);
+		sn_nic.wire->sleep(NAP_NS);
 	else if (idle_ns < DEEP_SLEEP_AFTER_NS)
-		sleep_for(REST_NS);
+		sn_nic.wire->sleep(REST_NS);
 	else
-		sleep_for(DEEP_SLEEP_NS);
+		sn_nic.wire->sleep(DEEP_SLEEP_NS);
 }
 
 static void
@@ -322,13 +302,21 @@ tell(int err)
 static int
 join_instance(void)
 {
-	const char *name = getenv(SN_ENV_INSTANCE), *devices = getenv(SN_ENV_DEVICES);
-	unsigned int n = devices ? (unsigned int)strtoul(devices, NULL, 10) : SN_DEFAULT_DEVICES;
-	int err = sn_instance_join(&sn_nic.instance, name ? name : SN_DEFAULT_INSTANCE, &n, SN_NIC);
+	const char *name = getenv(SN_ENV_INSTANCE);
+	const struct sn_settings *settings = sn_settings_own();
+	struct sn_fabric fabric;
+	int err;
 
-	if (!err)
-		sn_nic.port = &sn_nic.instance.shm->port[sn_nic.instance.slot];
-	return err;
+	if (!settings)
+		return -ENODEV;
+	fabric = settings->fabric;
+	err = sn_instance_join(&sn_nic.instance, name ? name : SN_DEFAULT_INSTANCE, &fabric,
+			       SN_NIC);
+	if (err)
+		return err;
+	sn_nic.wire = wires[fabric.wire];
+	sn_nic.port = &sn_nic.instance.shm->port[sn_nic.instance.slot];
+	return 0;
 }
 
 /* Waiting for a doorbell must be short, and a transfer must not wait behind a batch job; who may
@@ -353,6 +341,8 @@ nic_main(void *arg)
 	prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0); /* peers reach private memory */
 	SN_LOG("joined instance %s as member %u: %s", sn_nic.instance.dir, sn_nic.instance.slot,
 	       err ? strerror(-err) : "ok");
+	if (!err && sn_nic.wire->open)
+		err = sn_nic.wire->open();
 	if (!err) {
 		sn_copy_init();
 		sn_held_init();
@@ -362,6 +352,8 @@ nic_main(void *arg)
 	if (err)
 		return NULL;
 	nic_loop();
+	if (sn_nic.wire->close)
+		sn_nic.wire->close();
 	sn_held_expire(UINT64_MAX);
 	sn_peer_unmap_all();
 	sn_instance_leave(&sn_nic.instance);
@@ -378,7 +370,6 @@ spawn(void)
 	TAILQ_INIT(&sn_nic.active);
 	TAILQ_INIT(&sn_nic.broken);
 	TAILQ_INIT(&sn_nic.notifying);
-	sn_nic.wire = &sn_wire_local;
 	atomic_store(&sn_nic.stop, false);
 	sigfillset(&all); /* signals are the program's */
 	pthread_sigmask(SIG_SETMASK, &all, &old);

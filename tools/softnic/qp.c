@@ -47,6 +47,9 @@ sn_qp_set_state(struct sn_qp *qp, uint8_t state)
 	else if (qp->is_active)
 		TAILQ_REMOVE(&sn_nic.active, qp, run_link);
 	qp->is_active = false;
+	if (sn_nic.wire->disconnect && state != IBV_QPS_RTR && state != IBV_QPS_RTS &&
+	    (qp->state == IBV_QPS_RTR || qp->state == IBV_QPS_RTS))
+		sn_nic.wire->disconnect(qp);
 	qp->state = state;
 	atomic_store_explicit(&qp->shared->state, state, memory_order_release);
 	if (state == IBV_QPS_ERR)

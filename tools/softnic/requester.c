@@ -16,6 +16,7 @@
 
 #include "copy.h"
 #include "requester.h"
+#include "wire_local.h"
 
 #define PASS_REQUESTS	 32	      /* a QP's share of a pass ... */
 #define PASS_BYTES	 (512u << 10) /* ... and its limit by size */
@@ -218,7 +219,7 @@ post(struct sn_qp *qp, const struct sn_request *r)
 	if (qp->out_tail - qp->out_head == SN_MAX_OUTSTANDING)
 		return false;
 	fill_packet(qp, r, &packet);
-	fate = sn_nic.wire->post(qp, &packet);
+	fate = sn_local_post(qp, &packet);
 	if (fate == SN_LOST && qp->out_head != qp->out_tail)
 		return false; /* the loss will show at the first of them */
 	if (fate != SN_DONE)
@@ -314,7 +315,7 @@ execute(struct sn_qp *qp, struct sn_request *r, uint64_t *budget)
 	do {
 		uint64_t before = r->done_bytes;
 
-		fate = sn_nic.wire->execute(qp, r);
+		fate = sn_local_execute(qp, r);
 		*budget -= SN_MIN(*budget, r->done_bytes - before);
 	} while (fate == SN_DONE && r->done_bytes < r->len && *budget);
 	qp->progress_bytes = r->done_bytes;
@@ -331,7 +332,7 @@ static bool
 execute_atomic(struct sn_qp *qp, struct sn_request *r)
 {
 	uint64_t old_value = 0;
-	enum sn_fate fate = sn_nic.wire->atomic(qp, r, &old_value);
+	enum sn_fate fate = sn_local_atomic(qp, r, &old_value);
 
 	if (fate == SN_AGAIN)
 		return post(qp, r);
@@ -381,11 +382,11 @@ sn_requester_run(struct sn_qp *qp)
 		if (sn_nic.now_ns < qp->wait_until_ns || !retry(qp))
 			return false;
 	}
-	sn_nic.wire->begin();
+	sn_local_begin();
 	while (qp->state == IBV_QPS_RTS && !qp->wait_until_ns && qp->sq_ci != qp->sq_pi &&
 	       n++ < PASS_REQUESTS && budget && step(qp, &budget))
 		;
-	sn_nic.wire->end();
+	sn_local_end();
 	if (qp->is_active && qp->sq_ci == qp->sq_pi && qp->out_head == qp->out_tail &&
 	    !qp->wait_until_ns) {
 		TAILQ_REMOVE(&sn_nic.active, qp, run_link);

@@ -6,16 +6,9 @@
 
 #include "async.h"
 #include "mr.h"
+#include "receive.h"
 #include "responder.h"
-
-/* A receive WQE being used. */
-struct receive {
-	uint16_t index;
-	unsigned int n_segments;
-	const struct mlx5_wqe_data_seg *segments;
-	unsigned int n;
-	struct iovec to[SN_MAX_SGE];
-};
+#include "wire_local.h"
 
 static void
 answer(const struct sn_qp *qp, const struct sn_packet *request, enum sn_fate fate, uint64_t value)
@@ -32,7 +25,7 @@ answer(const struct sn_qp *qp, const struct sn_packet *request, enum sn_fate fat
 	reply.psn = request->psn;
 	reply.attempt = request->attempt;
 	reply.operand[0] = value;
-	sn_nic.wire->answer(request->src, &reply);
+	sn_local_answer(request->src, &reply);
 }
 
 /* Refuse the request and break the QP, as the transport demands of class B and C errors. */
@@ -57,89 +50,6 @@ listens_to(const struct sn_qp *qp, const struct sn_packet *packet)
 	return (qp->state == IBV_QPS_RTR || qp->state == IBV_QPS_RTS) &&
 	       qp->attr.dest_qp_num == packet->src_qpn &&
 	       qp->shared->connection == packet->connection;
-}
-
-/* ---- receive queues ---- */
-
-static bool
-peek_receive(struct sn_qp *qp, struct receive *receive)
-{
-	const uint8_t *wqe;
-
-	if (qp->srq) {
-		struct sn_srq *srq = qp->srq;
-
-		if (srq->ci ==
-		    (uint16_t)be32toh(atomic_load_explicit(srq->dbrec, memory_order_acquire)))
-			return false;
-		wqe = srq->buf + ((uint64_t)srq->head << srq->wqe_shift);
-		receive->index = srq->head;
-		receive->n_segments = (1u << (srq->wqe_shift - 4)) - 1; /* after the link */
-		wqe += sizeof(struct mlx5_wqe_srq_next_seg);
-	} else {
-		if (!qp->rq_wqes || qp->rq_ci == (uint16_t)be32toh(atomic_load_explicit(
-							 &qp->dbrec[0], memory_order_acquire)))
-			return false;
-		wqe = qp->rq + ((uint64_t)(qp->rq_ci & (qp->rq_wqes - 1)) << qp->rq_shift);
-		receive->index = qp->rq_ci;
-		receive->n_segments = 1u << (qp->rq_shift - 4);
-		if (qp->has_signature) {
-			wqe += 16;
-			receive->n_segments--;
-		}
-	}
-	receive->segments = (const struct mlx5_wqe_data_seg *)wqe;
-	receive->n = 0;
-	return true;
-}
-
-static void
-check_srq_limit(struct sn_srq *srq)
-{
-	uint16_t posted = (uint16_t)be32toh(atomic_load_explicit(srq->dbrec, memory_order_relaxed));
-
-	if (!srq->limit || (uint16_t)(posted - srq->ci) >= srq->limit)
-		return;
-	srq->limit = 0; /* one event per arming */
-	srq->n_async_events++;
-	sn_async_push(srq->object.context, srq->user_handle, IBV_EVENT_SRQ_LIMIT_REACHED);
-}
-
-static void
-consume_receive(struct sn_qp *qp)
-{
-	struct sn_srq *srq = qp->srq;
-
-	if (!srq) {
-		qp->rq_ci++;
-		return;
-	}
-	const struct mlx5_wqe_srq_next_seg *link =
-		(const void *)(srq->buf + ((uint64_t)srq->head << srq->wqe_shift));
-	srq->head = be16toh(link->next_wqe_index);
-	srq->ci++;
-	check_srq_limit(srq);
-}
-
-/* Where @len bytes go. Returns 0 or the syndrome of the receive's completion. */
-static uint8_t
-resolve_receive(const struct sn_qp *qp, struct receive *receive, uint64_t len)
-{
-	for (unsigned int i = 0; i < receive->n_segments && len && receive->n < SN_MAX_SGE; i++) {
-		const struct mlx5_wqe_data_seg *seg = &receive->segments[i];
-		uint32_t lkey = be32toh(seg->lkey), bytes = be32toh(seg->byte_count);
-		uint64_t take = SN_MIN(bytes, len);
-		void *here;
-
-		if (!bytes || lkey == MLX5_INVALID_LKEY)
-			break;
-		here = sn_mr_local(lkey, be64toh(seg->addr), take, IBV_ACCESS_LOCAL_WRITE, qp->pd);
-		if (!here)
-			return MLX5_CQE_SYNDROME_LOCAL_PROT_ERR;
-		receive->to[receive->n++] = (struct iovec){.iov_base = here, .iov_len = take};
-		len -= take;
-	}
-	return len ? MLX5_CQE_SYNDROME_LOCAL_LENGTH_ERR : 0;
 }
 
 static void
@@ -175,17 +85,17 @@ static void
 receive_message(struct sn_qp *qp, const struct sn_packet *request)
 {
 	bool is_send = request->opcode != MLX5_OPCODE_RDMA_WRITE_IMM;
-	struct receive receive;
+	struct sn_receive receive;
 	uint8_t syndrome = 0;
 
-	if (!peek_receive(qp, &receive)) {
+	if (!sn_receive_peek(qp, &receive)) {
 		sn_nic_count(qp->device, SN_CNT_OUT_OF_BUFFER, 1);
 		answer(qp, request, SN_RNR, 0);
 		return;
 	}
 	if (is_send)
-		syndrome = resolve_receive(qp, &receive, request->len);
-	consume_receive(qp);
+		syndrome = sn_receive_resolve(qp, &receive, request->len);
+	sn_receive_consume(qp);
 	if (syndrome) {
 		sn_qp_fail_receive(qp, receive.index, syndrome);
 		refuse(qp, request,
@@ -193,7 +103,7 @@ receive_message(struct sn_qp *qp, const struct sn_packet *request)
 								      : SN_NAK_REMOTE);
 		return;
 	}
-	if (is_send && request->len && sn_nic.wire->fetch(request, receive.to, receive.n)) {
+	if (is_send && request->len && sn_local_fetch(request, receive.to, receive.n)) {
 		/* The sender died, or took its buffer away. */
 		sn_qp_fail_receive(qp, receive.index, MLX5_CQE_SYNDROME_LOCAL_QP_OP_ERR);
 		refuse(qp, request, SN_NAK_REMOTE);

@@ -20,7 +20,7 @@
 #include <sys/types.h>
 
 #include "device.h"
-#include "softnic.h"
+#include "settings.h"
 
 #define SN_SHM_MAGIC	     0x736f66746e696331u /* "softnic1"; another layout, another number */
 #define SN_RING_SLOTS	     256
@@ -167,7 +167,7 @@ struct sn_shm_device {
 struct sn_shm {
 	uint64_t magic;
 	uint64_t bytes;
-	uint32_t n_devices;
+	struct sn_fabric fabric;
 	_Atomic uint32_t n_members; /* slots ever used */
 	_Atomic uint64_t next_serial;
 	_Atomic uint32_t qp_hint; /* where the search for a free entry starts */

@@ -18,15 +18,12 @@
 #define SN_DEFAULT_DEVICES 2
 
 /* The launcher speaks to the library through these. */
-#define SN_ENV_INSTANCE	      "SOFTNIC_INSTANCE"
-#define SN_ENV_DEVICES	      "SOFTNIC_DEVICES"
-#define SN_ENV_DEBUG	      "SOFTNIC_DEBUG"
-#define SN_ENV_LIB	      "SOFTNIC_LIB"
-#define SN_ENV_RELAXED	      "SOFTNIC_RELAXED"
-#define SN_ENV_RELAXED_US     "SOFTNIC_RELAXED_US"
-#define SN_ENV_SEED	      "SOFTNIC_SEED"
-#define SN_DEFAULT_INSTANCE   "default"
-#define SN_DEFAULT_RELAXED_US 1000000
+#define SN_ENV_INSTANCE		"SOFTNIC_INSTANCE"
+#define SN_ENV_SETTINGS		"SOFTNIC_SETTINGS" /* settings.h */
+#define SN_ENV_DEBUG		"SOFTNIC_DEBUG"
+#define SN_ENV_LIB		"SOFTNIC_LIB"
+#define SN_DEFAULT_INSTANCE	"default"
+#define SN_DEFAULT_RO_WINDOW_US 1000000
 
 #define SN_PAGE_BYTES 4096u
 #define SN_MIN(a, b)  ((a) < (b) ? (a) : (b))

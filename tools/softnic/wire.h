@@ -1,49 +1,43 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What carries requests to the QP at the other end. The requester knows only this; today there is
- * one wire, `local`, between processes of one machine. A wire over UDP would send packets here.
+ * What carries requests to the QP at the other end. The NIC thread knows a wire by these calls
+ * alone, all made with sn_nic.lock held but for sleep. One wire serves all QPs of an instance.
+ *
+ * local  between the processes of one machine (wire_local.c); null is the same without the bytes.
  */
 #ifndef SN_WIRE_H
 #define SN_WIRE_H
 
-#include "shared.h"
-#include "wqe.h"
+#include <stdbool.h>
+#include <stdint.h>
 
 struct sn_qp;
 
 struct sn_wire {
 	const char *name;
 
-	/* The QP got its peer (RTR) or lost it. */
+	/* On the NIC thread, once the instance is joined, and before it is left. 0 or -errno. May
+	 * be NULL. */
+	int (*open)(void);
+	void (*close)(void);
+
+	/* The QP went to RTR: qp->attr names its peer. */
 	void (*connect)(struct sn_qp *qp);
 
-	/* Bracket a QP's share of a pass: execute, atomic and post are called in between. What was
-	 * executed is done for everybody when end returns. */
-	void (*begin)(void);
-	void (*end)(void);
+	/* The QP left RTR and RTS, for ERR, RESET or for good: nothing more is sent for it, and
+	 * what still arrives is not its own. May be NULL. */
+	void (*disconnect)(struct sn_qp *qp);
 
-	/*
-	 * Execute the next piece of a WRITE or READ and move request->done_bytes on; complete when
-	 * that reaches request->len. Anything but SN_DONE ends the request.
-	 */
-	enum sn_fate (*execute)(struct sn_qp *qp, struct sn_request *request);
+	/* Give a QP on sn_nic.active its share of a pass: execute what was announced, or go on with
+	 * it. True if something was done. Takes the QP off the list when nothing is left to do or
+	 * to wait for. */
+	bool (*run)(struct sn_qp *qp);
 
-	/* An atomic, done here and now. SN_AGAIN: this memory needs the responder; use post. */
-	enum sn_fate (*atomic)(struct sn_qp *qp, struct sn_request *request, uint64_t *old_value);
-
-	/* Hand a request to the responder. Its fate comes through sn_requester_reply(), in the
-	 * order of posting. SN_AGAIN: no room; SN_LOST: nobody is there. */
-	enum sn_fate (*post)(struct sn_qp *qp, struct sn_packet *packet);
-
-	/* Send a reply or a fault to member @to. May queue; never fails. */
-	void (*answer)(uint64_t to, struct sn_packet *packet);
-
-	/* Copy a request's payload from the sender to our memory. 0 or -errno. */
-	int (*fetch)(const struct sn_packet *request, const struct iovec *to, unsigned int n_to);
-
-	/* Deliver what has arrived to sn_responder_*() and sn_requester_reply(). Returns how many.
-	 */
+	/* Receive: deal with up to @budget things that have arrived. Returns how many. */
 	unsigned int (*poll)(unsigned int budget);
+
+	/* Sleep until something arrives, but no longer than @ns. Without sn_nic.lock. */
+	void (*sleep)(uint64_t ns);
 };
 
 extern const struct sn_wire sn_wire_local;

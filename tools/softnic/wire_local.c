@@ -5,10 +5,13 @@
  * WRITE and READ: the requester's NIC looks up the peer's QP and MR in the instance's shared
  * tables, inside its epoch, and moves the bytes itself. The rest goes through the peer's mailbox.
  */
-#include <stddef.h>
 #include <errno.h>
 #include <infiniband/mlx5dv.h>
+#include <linux/futex.h>
+#include <stddef.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "copy.h"
 #include "grace.h"
@@ -19,6 +22,7 @@
 #include "requester.h"
 #include "responder.h"
 #include "ring.h"
+#include "wire_local.h"
 
 #define PIECE_BYTES (256u << 10) /* how often a long request looks at its rkey again */
 
@@ -37,14 +41,14 @@ local_connect(struct sn_qp *qp)
 	qp->dest_device = (int8_t)sn_device_of_gid(qp->attr.dest.dgid);
 }
 
-static void
-local_begin(void)
+void
+sn_local_begin(void)
 {
 	sn_grace_enter(sn_nic.port);
 }
 
-static void
-local_end(void)
+void
+sn_local_end(void)
 {
 	/* What was copied is visible before the epoch is even: who waits for it may reuse the
 	 * memory. */
@@ -85,7 +89,7 @@ report_fault(struct sn_qp *qp, const struct sn_request *r, struct sn_shm_qp *to,
 	if (fate == SN_NAK_ACCESS)
 		sn_nic_count(qp->device, SN_CNT_REQ_ACCESS_ERRORS, 1);
 	packet.connection = to->connection;
-	sn_nic.wire->answer(atomic_load(&to->owner), &packet);
+	sn_local_answer(atomic_load(&to->owner), &packet);
 }
 
 /* ---- checks the responder's hardware would make ---- */
@@ -341,8 +345,8 @@ execute_piece(struct sn_qp *qp, struct sn_request *r, struct sn_shm_qp *to)
 	return SN_DONE;
 }
 
-static enum sn_fate
-local_execute(struct sn_qp *qp, struct sn_request *r)
+enum sn_fate
+sn_local_execute(struct sn_qp *qp, struct sn_request *r)
 {
 	struct sn_shm_qp *to = find_peer(qp);
 	enum sn_fate fate = execute_piece(qp, r, to);
@@ -382,8 +386,8 @@ atomic_inside(struct sn_qp *qp, struct sn_request *r, struct sn_shm_qp *to, uint
 	return SN_DONE;
 }
 
-static enum sn_fate
-local_atomic(struct sn_qp *qp, struct sn_request *r, uint64_t *old_value)
+enum sn_fate
+sn_local_atomic(struct sn_qp *qp, struct sn_request *r, uint64_t *old_value)
 {
 	struct sn_shm_qp *to = find_peer(qp);
 	enum sn_fate fate = atomic_inside(qp, r, to, old_value);
@@ -395,8 +399,8 @@ local_atomic(struct sn_qp *qp, struct sn_request *r, uint64_t *old_value)
 
 /* ---- packets ---- */
 
-static enum sn_fate
-local_post(struct sn_qp *qp, struct sn_packet *packet)
+enum sn_fate
+sn_local_post(struct sn_qp *qp, struct sn_packet *packet)
 {
 	struct sn_shm_qp *to = find_peer(qp);
 
@@ -412,8 +416,8 @@ local_post(struct sn_qp *qp, struct sn_packet *packet)
 										   : SN_AGAIN;
 }
 
-static void
-local_answer(uint64_t to, struct sn_packet *packet)
+void
+sn_local_answer(uint64_t to, struct sn_packet *packet)
 {
 	struct pending *pending;
 
@@ -459,8 +463,8 @@ fetch_piece(const struct sn_packet *request, const struct sn_packet_sge *sge, st
 	return err;
 }
 
-static int
-local_fetch(const struct sn_packet *request, const struct iovec *to, unsigned int n_to)
+int
+sn_local_fetch(const struct sn_packet *request, const struct iovec *to, unsigned int n_to)
 {
 	struct span span = {.iov = to, .n = n_to};
 	int err = 0;
@@ -475,9 +479,9 @@ local_fetch(const struct sn_packet *request, const struct iovec *to, unsigned in
 		return 0;
 	}
 	for (unsigned int i = 0; i < request->n_sge && !err; i++) {
-		local_begin();
+		sn_local_begin();
 		err = fetch_piece(request, &request->sge[i], &span);
-		local_end();
+		sn_local_end();
 	}
 	return err;
 }
@@ -506,15 +510,27 @@ local_poll(unsigned int budget)
 	return n;
 }
 
+/* A packet that arrives wakes us: ring.c. */
+static void
+local_sleep(uint64_t ns)
+{
+	struct timespec timeout = {.tv_nsec = (long)ns};
+
+	atomic_store_explicit(&sn_nic.port->asleep, 1, memory_order_relaxed);
+	/* Orders the store before the look at the ring; partner: wake() in ring.c. */
+	atomic_thread_fence(memory_order_seq_cst);
+	pthread_mutex_lock(&sn_nic.lock);
+	bool mail = sn_ring_peek(sn_nic.instance.shm, sn_nic.instance.slot);
+	pthread_mutex_unlock(&sn_nic.lock);
+	if (!mail)
+		syscall(SYS_futex, &sn_nic.port->asleep, FUTEX_WAIT, 1, &timeout, NULL, 0);
+	atomic_store_explicit(&sn_nic.port->asleep, 0, memory_order_relaxed);
+}
+
 const struct sn_wire sn_wire_local = {
 	.name = "local",
 	.connect = local_connect,
-	.begin = local_begin,
-	.end = local_end,
-	.execute = local_execute,
-	.atomic = local_atomic,
-	.post = local_post,
-	.answer = local_answer,
-	.fetch = local_fetch,
+	.run = sn_requester_run,
 	.poll = local_poll,
+	.sleep = local_sleep,
 };

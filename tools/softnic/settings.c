@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <ctype.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "settings.h"
+
+void
+sn_settings_init(struct sn_settings *settings)
+{
+	*settings = (struct sn_settings){
+		.fabric = {.n_devices = SN_DEFAULT_DEVICES, .wire = SN_WIRE_LOCAL},
+		.ro_window_us = SN_DEFAULT_RO_WINDOW_US,
+	};
+}
+
+/* ---- values ---- */
+
+struct where {
+	const char *key;
+	const char *value;
+	char *error;
+	size_t error_bytes;
+};
+
+static int
+parse_number(const struct where *at, unsigned long min, unsigned long max, unsigned long *number)
+{
+	char *end;
+
+	errno = 0;
+	unsigned long n = strtoul(at->value, &end, 10);
+	if (!isdigit((unsigned char)*at->value) || *end || errno || n < min || n > max) {
+		snprintf(at->error, at->error_bytes, "--%s %s: give a number from %lu to %lu",
+			 at->key, at->value, min, max);
+		return -EINVAL;
+	}
+	*number = n;
+	return 0;
+}
+
+/* The place of the value in @names, which ends with NULL. */
+static int
+parse_choice(const struct where *at, const char *const *names, unsigned int *choice)
+{
+	char list[128] = "";
+
+	for (unsigned int i = 0; names[i]; i++) {
+		if (strcmp(at->value, names[i]) == 0) {
+			*choice = i;
+			return 0;
+		}
+		strncat(list, i ? ", " : "", sizeof(list) - strlen(list) - 1);
+		strncat(list, names[i], sizeof(list) - strlen(list) - 1);
+	}
+	snprintf(at->error, at->error_bytes, "--%s %s: give one of %s", at->key, at->value, list);
+	return -EINVAL;
+}
+
+/* ---- keys ---- */
+
+static const char *const wire_names[] = {"local", NULL};
+
+static int
+set_devices(const struct where *at, struct sn_settings *settings)
+{
+	unsigned long n;
+	int err = parse_number(at, 1, SN_MAX_DEVICES, &n);
+
+	if (!err)
+		settings->fabric.n_devices = (uint32_t)n;
+	return err;
+}
+
+static int
+set_wire(const struct where *at, struct sn_settings *settings)
+{
+	unsigned int choice;
+	int err = parse_choice(at, wire_names, &choice);
+
+	if (!err)
+		settings->fabric.wire = choice;
+	return err;
+}
+
+static int
+set_relaxed(const struct where *at, struct sn_settings *settings)
+{
+	unsigned long n;
+	int err = parse_number(at, 0, UINT32_MAX, &n);
+
+	if (!err)
+		settings->relaxed_one_in = (uint32_t)n;
+	return err;
+}
+
+static int
+set_ro_window(const struct where *at, struct sn_settings *settings)
+{
+	unsigned long n;
+	int err = parse_number(at, 1, UINT32_MAX, &n);
+
+	if (!err)
+		settings->ro_window_us = n;
+	return err;
+}
+
+static int
+set_seed(const struct where *at, struct sn_settings *settings)
+{
+	unsigned long n;
+	int err = parse_number(at, 0, UINT64_MAX, &n);
+
+	if (!err) {
+		settings->seed = n;
+		settings->seeded = true;
+	}
+	return err;
+}
+
+static const struct {
+	const char *key;
+	int (*set)(const struct where *at, struct sn_settings *settings);
+} keys[] = {
+	{"devices", set_devices},	 {"wire", set_wire}, {"relaxed", set_relaxed},
+	{"ro-window-us", set_ro_window}, {"seed", set_seed},
+};
+
+int
+sn_settings_set(struct sn_settings *settings, const char *key, const char *value, char *error,
+		size_t error_bytes)
+{
+	struct where at = {.key = key, .value = value, .error = error, .error_bytes = error_bytes};
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		if (strcmp(key, keys[i].key) == 0)
+			return keys[i].set(&at, settings);
+	}
+	snprintf(error, error_bytes, "%s: there is no such setting", key);
+	return -EINVAL;
+}
+
+int
+sn_settings_parse(struct sn_settings *settings, const char *text, char *error, size_t error_bytes)
+{
+	char *copy = strdup(text), *rest = copy, *line;
+	int err = copy ? 0 : -ENOMEM;
+
+	while (!err && (line = strsep(&rest, "\n"))) {
+		char *value = strchr(line, '=');
+
+		if (!*line)
+			continue;
+		if (value)
+			*value++ = '\0';
+		err = sn_settings_set(settings, line, value ? value : "", error, error_bytes);
+	}
+	free(copy);
+	return err;
+}
+
+static struct sn_settings own;
+static bool own_valid;
+
+static void
+parse_own(void)
+{
+	const char *text = getenv(SN_ENV_SETTINGS);
+	char error[256];
+
+	sn_settings_init(&own);
+	own_valid = text && sn_settings_parse(&own, text, error, sizeof(error)) == 0;
+}
+
+const struct sn_settings *
+sn_settings_own(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, parse_own);
+	return own_valid ? &own : NULL;
+}
+
+const char *
+sn_fabric_difference(const struct sn_fabric *a, const struct sn_fabric *b)
+{
+	return a->n_devices != b->n_devices ? "devices" : a->wire != b->wire ? "wire" : NULL;
+}
+
+void
+sn_fabric_format(const struct sn_fabric *fabric, const char *key, char *text, size_t bytes)
+{
+	if (strcmp(key, "wire") == 0)
+		snprintf(text, bytes, "%s", wire_names[fabric->wire]);
+	else
+		snprintf(text, bytes, "%u", fabric->n_devices);
+}
