@@ -116,6 +116,24 @@ check "the PCI address resolves" exits_with 0 softnic -- sh -c '
 	readlink -f /sys/bus/pci/devices/5150:01:00.0 | grep -q /5150:01:00.0 &&
 	readlink -f /sys/class/infiniband/mlx5_0/device | grep -q /5150:01:00.0'
 
+# ---- device properties ----
+refused_naming() { # OPTION WORD
+	exits_with 125 softnic --devices 2 --device "$1" -- true && one_line_naming "$2"
+}
+check "a device property shows in sysfs and in verbs" exits_with 0 softnic \
+	--device mlx5_1:numa=3,mtu=1024,speed=100 --device mlx5_1:ip=10.1.2.3,guid=0c42:a103:0088:0005 -- sh -c '
+	d=/sys/class/infiniband/mlx5_1 &&
+	[ "$(cat $d/device/numa_node)" = 3 ] && [ "$(cat $d/node_guid)" = 0c42:a103:0088:0005 ] &&
+	grep -q "^100 Gb" $d/ports/1/rate && grep -q "ffff:0a01:0203$" $d/ports/1/gids/3 &&
+	grep -q "fe80:.*:0e42:a1ff:fe88:0005$" $d/ports/1/gids/1 &&
+	ibv_devinfo -v -d mlx5_1 >$0 && grep -q "active_mtu:.*1024" $0 &&
+	grep -q "GID\[  3\]:.*10\.1\.2\.3" $0' "$tmp/devinfo"
+check "a property without a meaning is refused" refused_naming mlx5_0:colour=red "these are: numa"
+check "an MTU of 1500 is refused" refused_naming mlx5_0:mtu=1500 "mtu=1500: give 256"
+check "InfiniBand as link layer is refused" refused_naming mlx5_0:link=ib "give eth"
+check "a device that is not there is refused" refused_naming mlx5_5:numa=1 "devices is 2"
+check "two devices with one address are refused" refused_naming mlx5_0:ip=192.0.2.2 "the same ip"
+
 # ---- joining ----
 # In the background the launcher is called itself, so that $! is its number.
 "$SOFTNIC" --instance "$INSTANCE" --devices 3 -- sleep 60 >/dev/null 2>&1 &
@@ -124,6 +142,8 @@ wait_for [ -e "$DIR/state" ]
 check "others join with the same number" exits_with 0 softnic --devices 3 -- true
 check "another number is 125" exits_with 125 softnic --devices 2 -- true
 check "and the line names the running number" one_line_naming "running with --devices 3"
+check "another property is 125" exits_with 125 softnic --devices 3 --device mlx5_2:numa=1 -- true
+check "and the line names the property" one_line_naming "with no --device, not with --device mlx5_2:numa=1"
 check "another instance is free" exits_with 0 "$SOFTNIC" --instance "$INSTANCE-b" --devices 1 -- true
 check "a launch inside a launch joins" exits_with 0 softnic --devices 3 -- "$SOFTNIC" -- sh -c \
 	"[ \$(ibv_devices | grep -c mlx5_) -eq 3 ]"

@@ -56,13 +56,19 @@ sn_cmd_get_context(struct sn_cmd *cmd)
 
 /* ---- capabilities ---- */
 
+static const struct sn_device_settings *
+settings_of(unsigned int device)
+{
+	return &sn_nic.instance.shm->fabric.device[device];
+}
+
 static void
 describe_device(unsigned int device, struct ib_uverbs_query_device_resp *resp)
 {
 	*resp = (struct ib_uverbs_query_device_resp){
 		.fw_ver = 28ull << 32 | 39ull << 16 | 1002, /* SN_FW_VERSION */
-		.node_guid = htobe64(sn_device_guid(device)),
-		.sys_image_guid = htobe64(sn_device_guid(device)),
+		.node_guid = htobe64(settings_of(device)->guid),
+		.sys_image_guid = htobe64(settings_of(device)->guid),
 		.max_mr_size = ~0ull,
 		.page_size_cap = ~(uint64_t)(SN_PAGE_BYTES - 1),
 		.vendor_id = 0x02c9,
@@ -130,6 +136,8 @@ sn_cmd_query_device_ex(struct sn_cmd *cmd)
 int
 sn_cmd_query_port(struct sn_cmd *cmd)
 {
+	const struct sn_device_settings *settings = settings_of(cmd->context->device);
+	const struct sn_link_speed *speed = sn_device_link_speed(settings);
 	const struct ib_uverbs_query_port_resp_ex resp = {
 		.legacy_resp =
 			{
@@ -139,12 +147,12 @@ sn_cmd_query_port(struct sn_cmd *cmd)
 				.gid_tbl_len = 255,
 				.pkey_tbl_len = 1,
 				.state = IBV_PORT_ACTIVE,
-				.max_mtu = IBV_MTU_4096,
-				.active_mtu = IBV_MTU_4096,
+				.max_mtu = sn_device_mtu_code(settings),
+				.active_mtu = sn_device_mtu_code(settings),
 				.max_vl_num = 4,
-				.active_width = 2,   /* 4X */
-				.active_speed = 128, /* NDR */
-				.phys_state = 5,     /* LinkUp */
+				.active_width = speed->width_code,
+				.active_speed = speed->speed_code,
+				.phys_state = 5, /* LinkUp */
 				.link_layer = IBV_LINK_LAYER_ETHERNET,
 			},
 	};
@@ -160,7 +168,7 @@ describe_gid(unsigned int device, uint32_t index, struct ib_uverbs_gid_entry *en
 {
 	uint8_t gid[16];
 
-	sn_device_gid(device, index, gid);
+	sn_device_gid(settings_of(device), index, gid);
 	memset(entry, 0, sizeof(*entry));
 	memcpy(entry->gid, gid, sizeof(gid));
 	entry->gid_index = index;

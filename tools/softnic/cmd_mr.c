@@ -30,6 +30,15 @@ check_access(uint32_t access)
 	return 0;
 }
 
+/* A device that cannot do relaxed ordering ignores the wish for it, as mlx5 does. */
+static uint32_t
+granted_access(const struct sn_context *context, uint32_t access)
+{
+	bool relaxed = sn_nic.instance.shm->fabric.device[context->device].relaxed_ordering;
+
+	return relaxed ? access : access & ~(uint32_t)IBV_ACCESS_RELAXED_ORDERING;
+}
+
 /* Without the lock: faulting in gigabytes must not stop the NIC. */
 static int
 pin_and_publish(const struct sn_mr_spec *spec, uint32_t *index)
@@ -63,13 +72,14 @@ sn_cmd_mr_reg(struct sn_cmd *cmd)
 		return -ENOMEM;
 	pd->n_users++;
 	region->pd = pd;
-	err = pin_and_publish(&(struct sn_mr_spec){.start = req->start,
-						   .len = req->length,
-						   .iova = req->hca_va,
-						   .access = req->access_flags,
-						   .pd = pd->handle,
-						   .device = cmd->context->device},
-			      &region->index);
+	err = pin_and_publish(
+		&(struct sn_mr_spec){.start = req->start,
+				     .len = req->length,
+				     .iova = req->hca_va,
+				     .access = granted_access(cmd->context, req->access_flags),
+				     .pd = pd->handle,
+				     .device = cmd->context->device},
+		&region->index);
 	if (err) {
 		pd->n_users--;
 		sn_object_free(region);

@@ -65,14 +65,15 @@ check_transition(const struct sn_qp *qp, const struct ib_uverbs_modify_qp *req)
 }
 
 static int
-check_values(const struct ib_uverbs_modify_qp *req)
+check_values(const struct sn_qp *qp, const struct ib_uverbs_modify_qp *req)
 {
+	const struct sn_device_settings *settings = &sn_nic.instance.shm->fabric.device[qp->device];
 	uint32_t mask = req->attr_mask;
 
 	if ((mask & IBV_QP_PORT && req->port_num != 1) ||
 	    (mask & IBV_QP_PKEY_INDEX && req->pkey_index != 0) ||
 	    (mask & IBV_QP_PATH_MTU &&
-	     (req->path_mtu < IBV_MTU_256 || req->path_mtu > IBV_MTU_4096)) ||
+	     (req->path_mtu < IBV_MTU_256 || req->path_mtu > sn_device_mtu_code(settings))) ||
 	    (mask & IBV_QP_MAX_QP_RD_ATOMIC && req->max_rd_atomic > 16) ||
 	    (mask & IBV_QP_MAX_DEST_RD_ATOMIC && req->max_dest_rd_atomic > 16))
 		return -EINVAL;
@@ -185,7 +186,7 @@ modify(struct sn_qp *qp, const struct ib_uverbs_modify_qp *req)
 	int err = check_transition(qp, req);
 
 	if (!err)
-		err = check_values(req);
+		err = check_values(qp, req);
 	if (err) {
 		SN_LOG("qp %#x: state %u to %u with attributes %#x refused", qp->qpn, qp->state, to,
 		       req->attr_mask);

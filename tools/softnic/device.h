@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What mlx5_0..mlx5_7 look like: addresses on the PCI bus, GIDs, port attributes. */
+/* What mlx5_0..mlx5_7 look like: addresses on the PCI bus, settings, GIDs, counters. */
 #ifndef SN_DEVICE_H
 #define SN_DEVICE_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define SN_PCI_DOMAIN	"5150" /* a PCI domain of our own: never a real device's */
@@ -38,8 +40,52 @@ struct sn_counter_file {
 /* The sysfs files that follow a counter, ending with file == NULL. */
 extern const struct sn_counter_file sn_counter_files[];
 
-uint64_t sn_device_guid(unsigned int device);
-void sn_device_gid(unsigned int device, unsigned int index, uint8_t gid[16]);
-int sn_device_of_gid(const uint8_t gid[16]); /* -1: nobody's */
+/* What `--device` sets. */
+struct sn_device_settings {
+	uint64_t guid;
+	uint32_t ip_be;	     /* of the port: its IPv4-mapped GID */
+	uint32_t mtu_bytes;  /* active and maximal */
+	uint32_t speed_gbps; /* as shown; nothing is slowed down by it */
+	int32_t numa_node;   /* as shown; -1: none */
+	bool relaxed_ordering;
+};
+
+struct sn_fabric; /* settings.h */
+
+void sn_device_settings_init(struct sn_device_settings *settings, unsigned int device);
+
+/* Set the properties in @text, `key=value[,key=value...]`. 0, or -EINVAL and what is wrong with
+ * which of them, in @error. */
+int sn_device_settings_set(struct sn_device_settings *settings, const char *text, char *error,
+			   size_t error_bytes);
+
+bool sn_device_settings_equal(const struct sn_device_settings *a,
+			      const struct sn_device_settings *b);
+
+/* The properties that are not those of sn_device_settings_init(), as sn_device_settings_set() takes
+ * them; empty if there are none. */
+void sn_device_settings_format(const struct sn_device_settings *settings, unsigned int device,
+			       char *text, size_t bytes);
+
+/* A speed as InfiniBand counts it: lanes and the rate of one. */
+struct sn_link_speed {
+	uint32_t gbps;
+	uint8_t width_code; /* active_width: 1 is 1X, 2 is 4X, 16 is 2X */
+	uint8_t speed_code; /* active_speed: 4 QDR, 32 EDR, 64 HDR, 128 NDR */
+	const char *rate;   /* the text of sysfs */
+};
+
+const struct sn_link_speed *sn_device_link_speed(const struct sn_device_settings *settings);
+
+/* enum ibv_mtu of mtu_bytes. */
+uint8_t sn_device_mtu_code(const struct sn_device_settings *settings);
+
+void sn_device_mac(const struct sn_device_settings *settings, uint8_t mac[6]);
+
+/* GID 0 and 1 are the link-local address, 2 and 3 the IPv4 address; the odd ones RoCE v2. */
+void sn_device_gid(const struct sn_device_settings *settings, unsigned int index, uint8_t gid[16]);
+
+/* The device of @fabric that has the GID, or -1. */
+int sn_device_of_gid(const struct sn_fabric *fabric, const uint8_t gid[16]);
 
 #endif

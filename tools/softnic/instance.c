@@ -175,7 +175,7 @@ create_state(struct sn_instance *inst, int dir_fd, const struct sn_fabric *fabri
 	int err, fd;
 
 	empty_dir(inst->dir, dir_fd);
-	err = sn_sysfs_build(inst->dir, fabric->n_devices);
+	err = sn_sysfs_build(inst->dir, fabric);
 	if (err)
 		return err;
 	fd = openat(dir_fd, "state.new", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);

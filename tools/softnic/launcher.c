@@ -37,6 +37,15 @@ static const char usage_text[] =
 	"Runs COMMAND with working mlx5 devices that are made of software.\n"
 	"\n"
 	"  --devices N      1..8 devices, mlx5_0 to mlx5_{N-1} (default 2)\n"
+	"  --device mlx5_N:KEY=VALUE[,KEY=VALUE...]\n"
+	"                   properties of one device (repeatable):\n"
+	"                   numa=NODE   its NUMA node, -1 for none (default 0)\n"
+	"                   ro=on|off   whether it can do relaxed ordering (default on)\n"
+	"                   mtu=BYTES   its MTU, 256 to 4096 (default 4096)\n"
+	"                   speed=GBPS  the speed it shows, 10 to 400 (default 400)\n"
+	"                   ip=ADDRESS  its IPv4 address (default 192.0.2.{N+1})\n"
+	"                   guid=HEX    its node GUID, from which its MAC follows\n"
+	"                   link=eth    its link layer; there is no other\n"
 	"  --instance NAME  processes of one instance share their devices (default \"default\")\n"
 	"  --wire WIRE      what carries the bytes between devices (default local):\n"
 	"                   local  copies between the processes of this machine\n"
@@ -102,6 +111,7 @@ parse_options(int argc, char **argv, struct options *opt)
 {
 	static const struct option longs[] = {
 		{"devices", required_argument, NULL, 's'},
+		{"device", required_argument, NULL, 's'},
 		{"instance", required_argument, NULL, 'i'},
 		{"wire", required_argument, NULL, 's'},
 		{"relaxed", required_argument, NULL, 's'},
@@ -113,7 +123,7 @@ parse_options(int argc, char **argv, struct options *opt)
 		{"version", no_argument, NULL, 'V'},
 		{NULL, 0, NULL, 0},
 	};
-	char dir[96];
+	char dir[96], error[256];
 	int c, which;
 
 	while ((c = getopt_long(argc, argv, "+", longs, &which)) != -1) {
@@ -141,6 +151,10 @@ parse_options(int argc, char **argv, struct options *opt)
 			fputs("softnic: see softnic --help\n", stderr);
 			return -EINVAL;
 		}
+	}
+	if (sn_settings_check(&opt->settings, error, sizeof(error))) {
+		fprintf(stderr, "softnic: %s\n", error);
+		return -EINVAL;
 	}
 	if (sn_instance_dir(opt->instance, dir, sizeof(dir)) == 0)
 		return 0;
@@ -304,14 +318,14 @@ static void
 report_difference(const struct options *opt, const struct sn_fabric *running)
 {
 	const char *key = sn_fabric_difference(running, &opt->settings.fabric);
-	char theirs[128], ours[128];
+	char theirs[512], ours[512];
 
 	sn_fabric_format(running, key, theirs, sizeof(theirs));
 	sn_fabric_format(&opt->settings.fabric, key, ours, sizeof(ours));
 	fprintf(stderr,
-		"softnic: instance '%s' is running with --%s %s, not %s: give that, or --instance "
+		"softnic: instance '%s' is running with %s, not with %s: give that, or --instance "
 		"with another name\n",
-		opt->instance, key, theirs, ours);
+		opt->instance, theirs, ours);
 }
 
 static int

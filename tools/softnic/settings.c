@@ -14,6 +14,8 @@ sn_settings_init(struct sn_settings *settings)
 		.fabric = {.n_devices = SN_DEFAULT_DEVICES, .wire = SN_WIRE_LOCAL},
 		.ro_window_us = SN_DEFAULT_RO_WINDOW_US,
 	};
+	for (unsigned int device = 0; device < SN_MAX_DEVICES; device++)
+		sn_device_settings_init(&settings->fabric.device[device], device);
 }
 
 /* ---- values ---- */
@@ -85,6 +87,28 @@ set_wire(const struct where *at, struct sn_settings *settings)
 	return err;
 }
 
+/* mlx5_N:key=value[,key=value...] */
+static int
+set_device(const struct where *at, struct sn_settings *settings)
+{
+	unsigned int device;
+	char error[160];
+	int n = 0;
+
+	if (sscanf(at->value, "mlx5_%1u:%n", &device, &n) != 1 || !n || device >= SN_MAX_DEVICES) {
+		snprintf(at->error, at->error_bytes,
+			 "--%s %s: give mlx5_N:key=value[,key=value...], N from 0 to %u", at->key,
+			 at->value, SN_MAX_DEVICES - 1);
+		return -EINVAL;
+	}
+	settings->devices_named |= 1u << device;
+	if (sn_device_settings_set(&settings->fabric.device[device], at->value + n, error,
+				   sizeof(error)) == 0)
+		return 0;
+	snprintf(at->error, at->error_bytes, "--%s mlx5_%u: %s", at->key, device, error);
+	return -EINVAL;
+}
+
 static int
 set_relaxed(const struct where *at, struct sn_settings *settings)
 {
@@ -124,8 +148,8 @@ static const struct {
 	const char *key;
 	int (*set)(const struct where *at, struct sn_settings *settings);
 } keys[] = {
-	{"devices", set_devices},	 {"wire", set_wire}, {"relaxed", set_relaxed},
-	{"ro-window-us", set_ro_window}, {"seed", set_seed},
+	{"devices", set_devices}, {"device", set_device},	   {"wire", set_wire},
+	{"relaxed", set_relaxed}, {"ro-window-us", set_ro_window}, {"seed", set_seed},
 };
 
 int
@@ -161,6 +185,42 @@ sn_settings_parse(struct sn_settings *settings, const char *text, char *error, s
 	return err;
 }
 
+/* Two devices are told apart by their addresses. */
+static int
+check_addresses(const struct sn_fabric *fabric, uint32_t device, char *error, size_t error_bytes)
+{
+	uint8_t gid[16];
+
+	for (unsigned int index = 0; index < SN_N_GIDS; index += 2) {
+		sn_device_gid(&fabric->device[device], index, gid);
+		uint32_t first = (uint32_t)sn_device_of_gid(fabric, gid);
+		if (first == device)
+			continue;
+		snprintf(error, error_bytes,
+			 "--device mlx5_%u: mlx5_%u has the same %s: give each its own", device,
+			 first, index ? "ip" : "guid (its bytes 3 and 4 do not count)");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+int
+sn_settings_check(const struct sn_settings *settings, char *error, size_t error_bytes)
+{
+	const struct sn_fabric *fabric = &settings->fabric;
+	int err = 0;
+
+	if (settings->devices_named >> fabric->n_devices) {
+		snprintf(error, error_bytes,
+			 "--device mlx5_%d: there is no such device: --devices is %u",
+			 31 - __builtin_clz(settings->devices_named), fabric->n_devices);
+		return -EINVAL;
+	}
+	for (uint32_t device = 0; device < fabric->n_devices && !err; device++)
+		err = check_addresses(fabric, device, error, error_bytes);
+	return err;
+}
+
 static struct sn_settings own;
 static bool own_valid;
 
@@ -186,14 +246,40 @@ sn_settings_own(void)
 const char *
 sn_fabric_difference(const struct sn_fabric *a, const struct sn_fabric *b)
 {
-	return a->n_devices != b->n_devices ? "devices" : a->wire != b->wire ? "wire" : NULL;
+	if (a->n_devices != b->n_devices)
+		return "devices";
+	if (a->wire != b->wire)
+		return "wire";
+	for (uint32_t device = 0; device < a->n_devices; device++) {
+		if (!sn_device_settings_equal(&a->device[device], &b->device[device]))
+			return "device";
+	}
+	return NULL;
+}
+
+static void
+format_devices(const struct sn_fabric *fabric, char *text, size_t bytes)
+{
+	size_t used = 0;
+	char properties[160];
+
+	snprintf(text, bytes, "no --device");
+	for (uint32_t device = 0; device < fabric->n_devices && used < bytes; device++) {
+		sn_device_settings_format(&fabric->device[device], device, properties,
+					  sizeof(properties));
+		if (properties[0])
+			used += (size_t)snprintf(text + used, bytes - used, "%s--device mlx5_%u:%s",
+						 used ? " " : "", device, properties);
+	}
 }
 
 void
 sn_fabric_format(const struct sn_fabric *fabric, const char *key, char *text, size_t bytes)
 {
 	if (strcmp(key, "wire") == 0)
-		snprintf(text, bytes, "%s", wire_names[fabric->wire]);
+		snprintf(text, bytes, "--wire %s", wire_names[fabric->wire]);
+	else if (strcmp(key, "device") == 0)
+		format_devices(fabric, text, bytes);
 	else
-		snprintf(text, bytes, "%u", fabric->n_devices);
+		snprintf(text, bytes, "--devices %u", fabric->n_devices);
 }

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "device.h"
 #include "softnic.h"
 
 enum sn_wire_kind { SN_WIRE_LOCAL };
@@ -21,11 +22,13 @@ enum sn_wire_kind { SN_WIRE_LOCAL };
 struct sn_fabric {
 	uint32_t n_devices;
 	enum sn_wire_kind wire;
+	struct sn_device_settings device[SN_MAX_DEVICES];
 };
 
 /* Of a process. */
 struct sn_settings {
 	struct sn_fabric fabric;
+	uint32_t devices_named;	 /* a bit for each `--device` */
 	uint32_t relaxed_one_in; /* 0: relaxed memory is never late */
 	uint64_t ro_window_us;
 	uint64_t seed;
@@ -44,6 +47,9 @@ int sn_settings_set(struct sn_settings *settings, const char *key, const char *v
 int sn_settings_parse(struct sn_settings *settings, const char *text, char *error,
 		      size_t error_bytes);
 
+/* Whether the settings, each right by itself, fit together. As sn_settings_set(). */
+int sn_settings_check(const struct sn_settings *settings, char *error, size_t error_bytes);
+
 /* What the environment asks for, parsed once; NULL if softnic did not launch this process, or if
  * somebody spoiled the text. */
 const struct sn_settings *sn_settings_own(void);
@@ -51,7 +57,7 @@ const struct sn_settings *sn_settings_own(void);
 /* The option whose values differ, or NULL if two fabrics are the same. */
 const char *sn_fabric_difference(const struct sn_fabric *a, const struct sn_fabric *b);
 
-/* The value of option @key in @fabric, as it would be given. */
+/* The option @key of @fabric, as it would be given. */
 void sn_fabric_format(const struct sn_fabric *fabric, const char *key, char *text, size_t bytes);
 
 #endif

@@ -23,9 +23,10 @@
 #define BUS_ROOT "pci" SN_PCI_DOMAIN ":00"
 
 struct tree {
-	const char *sys; /* .../sys */
-	char fn[96];	 /* devices/.../<BDF> of the device being written */
-	int err;	 /* first error; later calls do nothing */
+	const char *sys;			   /* .../sys */
+	const struct sn_device_settings *settings; /* of the device being written */
+	char fn[96]; /* devices/.../<BDF> of the device being written */
+	int err;     /* first error; later calls do nothing */
 };
 
 static void
@@ -78,6 +79,42 @@ put_link(struct tree *tree, const char *target, const char *fmt, ...)
 		tree->err = -errno;
 }
 
+/* The file of a node of this machine, without its newline; false if there is no such node. */
+static bool
+read_node(int node, const char *file, char *text, size_t bytes)
+{
+	char path[96];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/%s", node, file);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, text, bytes - 1);
+	if (fd >= 0)
+		close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+	return text[0];
+}
+
+/* A node that this machine lacks is shown all the same; every CPU is local to it, as to none. */
+static void
+put_locality(struct tree *tree)
+{
+	int node = tree->settings->numa_node;
+	char text[1024];
+
+	snprintf(text, sizeof(text), "%d", node);
+	put(tree, text, "%s/numa_node", tree->fn);
+	long n_cpus = SN_MIN(sysconf(_SC_NPROCESSORS_CONF), 64);
+	if (!read_node(node, "cpulist", text, sizeof(text)))
+		snprintf(text, sizeof(text), "0-%ld", n_cpus - 1);
+	put(tree, text, "%s/local_cpulist", tree->fn);
+	if (!read_node(node, "cpumap", text, sizeof(text)))
+		snprintf(text, sizeof(text), "%lx", n_cpus < 64 ? (1ul << n_cpus) - 1 : ~0ul);
+	put(tree, text, "%s/local_cpus", tree->fn);
+}
+
 static void
 put_pci_function(struct tree *tree, unsigned int device)
 {
@@ -91,23 +128,17 @@ put_pci_function(struct tree *tree, unsigned int device)
 		{"revision", "0x00"},
 		{"class", "0x020700"},
 		{"modalias", "pci:v000015B3d00001021sv000015B3sd00000023bc02sc07i00"},
-		{"numa_node", "0"},
 		{"current_link_speed", "32.0 GT/s PCIe"},
 		{"current_link_width", "16"},
 		{"max_link_speed", "32.0 GT/s PCIe"},
 		{"max_link_width", "16"},
 		{"enable", "1"},
 	};
-	char text[96];
+	char text[128];
 
 	for (size_t i = 0; i < sizeof(attrs) / sizeof(attrs[0]); i++)
 		put(tree, attrs[i].value, "%s/%s", tree->fn, attrs[i].file);
-	/* One node: every CPU is local. */
-	long n_cpus = SN_MIN(sysconf(_SC_NPROCESSORS_CONF), 64);
-	snprintf(text, sizeof(text), "0-%ld", n_cpus - 1);
-	put(tree, text, "%s/local_cpulist", tree->fn);
-	snprintf(text, sizeof(text), "%lx", n_cpus < 64 ? (1ul << n_cpus) - 1 : ~0ul);
-	put(tree, text, "%s/local_cpus", tree->fn);
+	put_locality(tree);
 	snprintf(text, sizeof(text),
 		 "DRIVER=mlx5_core\nPCI_ID=15B3:1021\nPCI_SLOT_NAME=" SN_PCI_DOMAIN ":%02x:00.0",
 		 device + 1);
@@ -115,7 +146,7 @@ put_pci_function(struct tree *tree, unsigned int device)
 }
 
 static void
-put_gids(struct tree *tree, const char *port, unsigned int device)
+put_gids(struct tree *tree, const char *port)
 {
 	uint8_t gid[16];
 	char text[64];
@@ -123,7 +154,7 @@ put_gids(struct tree *tree, const char *port, unsigned int device)
 	for (unsigned int i = 0; i < SN_N_GIDS; i++) {
 		int n = 0;
 
-		sn_device_gid(device, i, gid);
+		sn_device_gid(tree->settings, i, gid);
 		for (unsigned int k = 0; k < 16; k += 2)
 			n += snprintf(text + n, sizeof(text) - (size_t)n, "%s%02x%02x",
 				      k ? ":" : "", gid[k], gid[k + 1]);
@@ -133,14 +164,13 @@ put_gids(struct tree *tree, const char *port, unsigned int device)
 }
 
 static void
-put_port(struct tree *tree, const char *ib, unsigned int device)
+put_port(struct tree *tree, const char *ib)
 {
 	static const struct {
 		const char *file, *value;
 	} attrs[] = {
 		{"state", "4: ACTIVE"},
 		{"phys_state", "5: LinkUp"},
-		{"rate", "400 Gb/sec (4X NDR)"},
 		{"link_layer", "Ethernet"},
 		{"lid", "0x0"},
 		{"lid_mask_count", "0"},
@@ -159,21 +189,22 @@ put_port(struct tree *tree, const char *ib, unsigned int device)
 		{"hw_counters/np_cnp_sent", "0"},
 		{"hw_counters/rp_cnp_handled", "0"},
 	};
-	char port[160];
+	char port[192];
 
 	snprintf(port, sizeof(port), "%s/ports/1", ib);
 	for (size_t i = 0; i < sizeof(attrs) / sizeof(attrs[0]); i++)
 		put(tree, attrs[i].value, "%s/%s", port, attrs[i].file);
 	for (const struct sn_counter_file *c = sn_counter_files; c->file; c++)
 		put(tree, "0", "%s/%s", port, c->file);
-	put_gids(tree, port, device);
+	put(tree, sn_device_link_speed(tree->settings)->rate, "%s/rate", port);
+	put_gids(tree, port);
 }
 
 static void
 put_rdma_device(struct tree *tree, unsigned int device)
 {
-	uint64_t guid = sn_device_guid(device);
-	char ib[128], text[64];
+	uint64_t guid = tree->settings->guid;
+	char ib[160], text[64];
 
 	snprintf(ib, sizeof(ib), "%s/infiniband/mlx5_%u", tree->fn, device);
 	put(tree, "1: CA", "%s/node_type", ib);
@@ -189,13 +220,13 @@ put_rdma_device(struct tree *tree, unsigned int device)
 	put(tree, "SOFTNIC0000001", "%s/board_id", ib);
 	put(tree, "0", "%s/hw_rev", ib);
 	put_link(tree, "../..", "%s/device", ib);
-	put_port(tree, ib, device);
+	put_port(tree, ib);
 }
 
 static void
 put_uverbs(struct tree *tree, unsigned int device)
 {
-	char uverbs[128], text[32];
+	char uverbs[160], text[32];
 
 	snprintf(uverbs, sizeof(uverbs), "%s/infiniband_verbs/uverbs%u", tree->fn, device);
 	snprintf(text, sizeof(text), "mlx5_%u", device);
@@ -209,7 +240,7 @@ put_uverbs(struct tree *tree, unsigned int device)
 static void
 put_class_links(struct tree *tree, unsigned int device)
 {
-	char target[160];
+	char target[192];
 
 	snprintf(target, sizeof(target), "../../%s/infiniband/mlx5_%u", tree->fn, device);
 	put_link(tree, target, "class/infiniband/mlx5_%u", device);
@@ -228,7 +259,7 @@ set_function_path(char *path, size_t bytes, unsigned int device)
 }
 
 int
-sn_sysfs_build(const char *dir, unsigned int n_devices)
+sn_sysfs_build(const char *dir, const struct sn_fabric *fabric)
 {
 	char sys[128];
 	struct tree tree = {.sys = sys};
@@ -238,7 +269,8 @@ sn_sysfs_build(const char *dir, unsigned int n_devices)
 		return -errno;
 	put(&tree, "6", "class/infiniband_verbs/abi_version");
 	/* Last device first: tmpfs lists the newest entry first, and mlx5_0 should be it. */
-	for (unsigned int device = n_devices; device-- > 0;) {
+	for (unsigned int device = fabric->n_devices; device-- > 0;) {
+		tree.settings = &fabric->device[device];
 		set_function_path(tree.fn, sizeof(tree.fn), device);
 		put_pci_function(&tree, device);
 		put_rdma_device(&tree, device);

@@ -7,8 +7,9 @@
 #include <stddef.h>
 
 struct sn_shm;
+struct sn_fabric;
 
-int sn_sysfs_build(const char *dir, unsigned int n_devices);
+int sn_sysfs_build(const char *dir, const struct sn_fabric *fabric);
 
 /* True if @path below /sys is ours to answer, not the kernel's. */
 bool sn_sysfs_owns(const char *path);

@@ -38,7 +38,8 @@ static TAILQ_HEAD(, pending) backlog = TAILQ_HEAD_INITIALIZER(backlog);
 static void
 local_connect(struct sn_qp *qp)
 {
-	qp->dest_device = (int8_t)sn_device_of_gid(qp->attr.dest.dgid);
+	qp->dest_device =
+		(int8_t)sn_device_of_gid(&sn_nic.instance.shm->fabric, qp->attr.dest.dgid);
 }
 
 void
