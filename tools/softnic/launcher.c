@@ -53,6 +53,9 @@ static const char usage_text[] =
 	"                   leaves up to 64 cache lines behind when it completes (default 0)\n"
 	"  --ro-window-us T ... for T microseconds at most (default 1000000)\n"
 	"  --seed S         ... chosen by these random numbers (default: the clock; see --debug)\n"
+	"  --step[=NS]      no NIC threads: COMMAND moves its NIC by softnic_step(), which takes "
+	"NS\n"
+	"                   nanoseconds of a clock that nothing else moves (default 1000)\n"
 	"  --debug          log commands, registrations and errors to standard error\n"
 	"  --json           list as JSON\n"
 	"  --help, --version\n"
@@ -117,6 +120,7 @@ parse_options(int argc, char **argv, struct options *opt)
 		{"relaxed", required_argument, NULL, 's'},
 		{"ro-window-us", required_argument, NULL, 's'},
 		{"seed", required_argument, NULL, 's'},
+		{"step", optional_argument, NULL, 's'},
 		{"debug", no_argument, NULL, 'D'},
 		{"json", no_argument, NULL, 'j'},
 		{"help", no_argument, NULL, 'h'},
@@ -132,7 +136,7 @@ parse_options(int argc, char **argv, struct options *opt)
 			opt->instance = optarg;
 			break;
 		case 's': /* the option is a setting of that name */
-			if (set(opt, longs[which].name, optarg))
+			if (set(opt, longs[which].name, optarg ? optarg : ""))
 				return -EINVAL;
 			break;
 		case 'D':

@@ -12,6 +12,7 @@
 #include "held.h"
 #include "peer.h"
 #include "qp.h"
+#include "softnic_step.h"
 #include "sysfs.h"
 
 #define POLL_PACKETS	64
@@ -37,15 +38,15 @@ struct sn_nic sn_nic = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static const struct sn_wire *const wires[] = {[SN_WIRE_LOCAL] = &sn_wire_local};
 
-/* ---- one pass ---- */
+/* ---- the parts of a pass ---- */
 
 /* Doorbell registers: two BlueFlame registers of two alternating halves a page. */
 static const unsigned int doorbell_offset[] = {0x800, 0x900, 0xa00, 0xb00};
 
-static bool
+static unsigned int
 scan_doorbells(struct sn_uar *uar)
 {
-	bool rang = false;
+	unsigned int n_rang = 0;
 
 	for (unsigned int i = 0; i < sizeof(doorbell_offset) / sizeof(doorbell_offset[0]); i++) {
 		_Atomic uint64_t *reg = &uar->page[doorbell_offset[i] / 8];
@@ -63,55 +64,56 @@ scan_doorbells(struct sn_uar *uar)
 			sn_qp_ring(qp);
 		/* Others may have rung the same register before we looked. */
 		uar->n_to_scan = uar->object.n_users > 1 ? uar->object.n_users : 0;
-		rang = true;
+		n_rang++;
 	}
-	return rang;
+	return n_rang;
 }
 
-static bool
+/* How many are looked at, whether they rang or not. */
+static unsigned int
 scan_records(struct sn_uar *uar)
 {
-	bool rang = false;
+	unsigned int before = uar->n_to_scan;
 
 	for (unsigned int i = 0; i < SCAN_PER_PASS && uar->n_to_scan; i++, uar->n_to_scan--) {
 		struct sn_qp *qp = TAILQ_FIRST(&uar->qps);
 
 		TAILQ_REMOVE(&uar->qps, qp, uar_link);
 		TAILQ_INSERT_TAIL(&uar->qps, qp, uar_link);
-		rang |= sn_qp_ring(qp);
+		sn_qp_ring(qp);
 	}
-	return rang || uar->n_to_scan;
+	return before - uar->n_to_scan;
 }
 
-static bool
+static unsigned int
 poll_doorbells(void)
 {
 	struct sn_uar *uar;
-	bool rang = false;
+	unsigned int n = 0;
 
 	TAILQ_FOREACH (uar, &sn_nic.uars, link) {
-		rang |= scan_doorbells(uar);
-		rang |= scan_records(uar);
+		n += scan_doorbells(uar);
+		n += scan_records(uar);
 	}
-	return rang;
+	return n;
 }
 
 /* Each QP with work gets its share; who was served goes to the end of the line. */
-static bool
+static unsigned int
 run_active(void)
 {
 	struct sn_qp *qp, *last = TAILQ_LAST(&sn_nic.active, sn_qp_list);
-	bool progress = false;
+	unsigned int n_moved = 0;
 
 	while ((qp = TAILQ_FIRST(&sn_nic.active))) {
 		TAILQ_REMOVE(&sn_nic.active, qp, run_link);
 		TAILQ_INSERT_TAIL(&sn_nic.active, qp, run_link);
-		progress |= sn_nic.wire->run(qp);
+		n_moved += sn_nic.wire->run(qp);
 		if (qp == last ||
 		    atomic_load_explicit(&sn_nic.commands_waiting, memory_order_relaxed))
 			break;
 	}
-	return progress;
+	return n_moved;
 }
 
 static void
@@ -146,20 +148,6 @@ publish_counters(void)
 		}
 	}
 	sn_nic.counted = false;
-}
-
-static bool
-nic_pass(void)
-{
-	bool progress;
-
-	progress = sn_nic.wire->poll(POLL_PACKETS) > 0;
-	progress |= poll_doorbells();
-	progress |= run_active();
-	notify_cqs();
-	if (sn_nic.counted)
-		publish_counters();
-	return progress;
 }
 
 /* ---- what is done now and then ---- */
@@ -226,6 +214,27 @@ housekeep(void)
 		write_sysfs();
 }
 
+/* ---- one pass ---- */
+
+/* Returns how much it did. */
+static unsigned int
+nic_pass(uint64_t now_ns)
+{
+	unsigned int n;
+
+	pthread_mutex_lock(&sn_nic.lock);
+	sn_nic.now_ns = now_ns;
+	n = sn_nic.wire->poll(POLL_PACKETS);
+	n += poll_doorbells();
+	n += run_active();
+	notify_cqs();
+	if (sn_nic.counted)
+		publish_counters();
+	housekeep();
+	pthread_mutex_unlock(&sn_nic.lock);
+	return n;
+}
+
 /* ---- sleeping ---- */
 
 static void
@@ -254,16 +263,9 @@ nic_loop(void)
 	unsigned int idle_passes = 0;
 
 	while (!atomic_load_explicit(&sn_nic.stop, memory_order_relaxed)) {
-		bool progress;
-
 		if (atomic_load_explicit(&sn_nic.commands_waiting, memory_order_relaxed))
 			nanosleep(&(struct timespec){.tv_nsec = 1000}, NULL);
-		pthread_mutex_lock(&sn_nic.lock);
-		sn_nic.now_ns = sn_now_ns();
-		progress = nic_pass();
-		housekeep();
-		pthread_mutex_unlock(&sn_nic.lock);
-		if (progress) {
+		if (nic_pass(sn_now_ns())) {
 			idle_passes = 0;
 			idle_since_ns = sn_nic.now_ns;
 			if (sn_nic.now_ns - busy_since_ns > WORK_BOUT_NS) {
@@ -331,33 +333,60 @@ raise_priority(void)
 	SN_LOG("NIC thread: SCHED_RR %s", err ? strerror(err) : "granted");
 }
 
-static void *
-nic_main(void *arg)
+/* The member lives as long as the thread that opens. */
+static int
+nic_open(void)
 {
 	int err = join_instance();
 
-	(void)arg;
-	prctl(PR_SET_NAME, "softnic", 0, 0, 0);
 	prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0); /* peers reach private memory */
 	SN_LOG("joined instance %s as member %u: %s", sn_nic.instance.dir, sn_nic.instance.slot,
 	       err ? strerror(-err) : "ok");
-	if (!err && sn_nic.wire->open)
-		err = sn_nic.wire->open();
-	if (!err) {
-		sn_copy_init();
-		sn_held_init();
-		raise_priority();
-	}
-	tell(err);
 	if (err)
-		return NULL;
-	nic_loop();
+		return err;
+	err = sn_nic.wire->open ? sn_nic.wire->open() : 0;
+	if (err) {
+		sn_instance_leave(&sn_nic.instance);
+		return err;
+	}
+	sn_copy_init();
+	sn_held_init();
+	return 0;
+}
+
+static void
+nic_close(void)
+{
 	if (sn_nic.wire->close)
 		sn_nic.wire->close();
 	sn_held_expire(UINT64_MAX);
 	sn_peer_unmap_all();
 	sn_instance_leave(&sn_nic.instance);
+}
+
+static void *
+nic_main(void *arg)
+{
+	int err = nic_open();
+
+	(void)arg;
+	prctl(PR_SET_NAME, "softnic", 0, 0, 0);
+	if (!err)
+		raise_priority();
+	tell(err);
+	if (err)
+		return NULL;
+	nic_loop();
+	nic_close();
 	return NULL;
+}
+
+static bool
+is_stepped(void)
+{
+	const struct sn_settings *settings = sn_settings_own();
+
+	return settings && settings->fabric.step_ns;
 }
 
 static int
@@ -366,16 +395,28 @@ spawn(void)
 	sigset_t all, old;
 	int err;
 
-	TAILQ_INIT(&sn_nic.uars);
-	TAILQ_INIT(&sn_nic.active);
-	TAILQ_INIT(&sn_nic.broken);
-	TAILQ_INIT(&sn_nic.notifying);
 	atomic_store(&sn_nic.stop, false);
 	sigfillset(&all); /* signals are the program's */
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	err = pthread_create(&life.thread, NULL, nic_main, NULL);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return -err;
+}
+
+static void
+start(void)
+{
+	TAILQ_INIT(&sn_nic.uars);
+	TAILQ_INIT(&sn_nic.active);
+	TAILQ_INIT(&sn_nic.broken);
+	TAILQ_INIT(&sn_nic.notifying);
+	if (is_stepped()) {
+		life.err = nic_open();
+		life.state = life.err ? STOPPED : RUNNING;
+	} else {
+		life.err = spawn();
+		life.state = life.err ? STOPPED : STARTING;
+	}
 }
 
 int
@@ -388,10 +429,8 @@ sn_nic_start(void)
 		pthread_join(life.thread, NULL);
 		life.state = STOPPED;
 	}
-	if (life.state == STOPPED) {
-		life.err = spawn();
-		life.state = life.err ? STOPPED : STARTING;
-	}
+	if (life.state == STOPPED)
+		start();
 	while (life.state == STARTING)
 		pthread_cond_wait(&life.changed, &life.lock);
 	err = life.err;
@@ -403,12 +442,28 @@ void
 sn_nic_stop(void)
 {
 	pthread_mutex_lock(&life.lock);
-	if (life.state == RUNNING) {
+	if (life.state == RUNNING && is_stepped()) {
+		nic_close();
+	} else if (life.state == RUNNING) {
 		atomic_store(&sn_nic.stop, true);
 		pthread_join(life.thread, NULL);
 	}
 	life.state = STOPPED;
 	pthread_mutex_unlock(&life.lock);
+}
+
+int
+softnic_step(void)
+{
+	struct sn_shm *shm;
+
+	if (!is_stepped())
+		return -EPERM;
+	if (life.state != RUNNING)
+		return -ENODEV;
+	shm = sn_nic.instance.shm;
+	return (int)nic_pass(atomic_fetch_add(&shm->step_clock_ns, shm->fabric.step_ns) +
+			     shm->fabric.step_ns);
 }
 
 void

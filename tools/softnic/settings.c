@@ -110,6 +110,17 @@ set_device(const struct where *at, struct sn_settings *settings)
 }
 
 static int
+set_step(const struct where *at, struct sn_settings *settings)
+{
+	unsigned long ns = SN_DEFAULT_STEP_NS;
+	int err = *at->value ? parse_number(at, 1, 1000000000, &ns) : 0;
+
+	if (!err)
+		settings->fabric.step_ns = (uint32_t)ns;
+	return err;
+}
+
+static int
 set_relaxed(const struct where *at, struct sn_settings *settings)
 {
 	unsigned long n;
@@ -150,6 +161,7 @@ static const struct {
 } keys[] = {
 	{"devices", set_devices}, {"device", set_device},	   {"wire", set_wire},
 	{"relaxed", set_relaxed}, {"ro-window-us", set_ro_window}, {"seed", set_seed},
+	{"step", set_step},
 };
 
 int
@@ -250,6 +262,8 @@ sn_fabric_difference(const struct sn_fabric *a, const struct sn_fabric *b)
 		return "devices";
 	if (a->wire != b->wire)
 		return "wire";
+	if (a->step_ns != b->step_ns)
+		return "step";
 	for (uint32_t device = 0; device < a->n_devices; device++) {
 		if (!sn_device_settings_equal(&a->device[device], &b->device[device]))
 			return "device";
@@ -278,6 +292,8 @@ sn_fabric_format(const struct sn_fabric *fabric, const char *key, char *text, si
 {
 	if (strcmp(key, "wire") == 0)
 		snprintf(text, bytes, "--wire %s", wire_names[fabric->wire]);
+	else if (strcmp(key, "step") == 0)
+		snprintf(text, bytes, fabric->step_ns ? "--step=%u" : "no --step", fabric->step_ns);
 	else if (strcmp(key, "device") == 0)
 		format_devices(fabric, text, bytes);
 	else

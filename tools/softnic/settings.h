@@ -22,6 +22,7 @@ enum sn_wire_kind { SN_WIRE_LOCAL };
 struct sn_fabric {
 	uint32_t n_devices;
 	enum sn_wire_kind wire;
+	uint32_t step_ns; /* 0: NICs have threads; else softnic_step() moves them and the clock */
 	struct sn_device_settings device[SN_MAX_DEVICES];
 };
 

@@ -168,7 +168,8 @@ struct sn_shm {
 	uint64_t magic;
 	uint64_t bytes;
 	struct sn_fabric fabric;
-	_Atomic uint32_t n_members; /* slots ever used */
+	_Atomic uint64_t step_clock_ns; /* the time, with --step: moved by every member's steps */
+	_Atomic uint32_t n_members;	/* slots ever used */
 	_Atomic uint64_t next_serial;
 	_Atomic uint32_t qp_hint; /* where the search for a free entry starts */
 	_Atomic uint32_t mr_hint;

@@ -24,6 +24,7 @@
 #define SN_ENV_LIB		"SOFTNIC_LIB"
 #define SN_DEFAULT_INSTANCE	"default"
 #define SN_DEFAULT_RO_WINDOW_US 1000000
+#define SN_DEFAULT_STEP_NS	1000
 
 #define SN_PAGE_BYTES 4096u
 #define SN_MIN(a, b)  ((a) < (b) ? (a) : (b))
