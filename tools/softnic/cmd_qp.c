@@ -136,6 +136,7 @@ static void
 reset_queues(struct sn_qp *qp)
 {
 	qp->sq_pi = qp->sq_ci = qp->rq_ci = 0;
+	qp->unchecked_index = 0;
 	qp->progress_bytes = 0;
 	qp->out_head = qp->out_tail = 0;
 	qp->attempt++;
@@ -155,6 +156,7 @@ change_state(struct sn_qp *qp, uint8_t to)
 			sn_qp_break(qp, -1);
 		return;
 	case IBV_QPS_RESET:
+		sn_nic_collect_doorbells(qp->uar);
 		sn_qp_set_state(qp, to);
 		reset_queues(qp);
 		return;
@@ -416,6 +418,7 @@ sn_qp_release(struct sn_object *object)
 	struct sn_object *pd = sn_object_find(object->context, SN_PD, qp->pd);
 	struct sn_shm_qp *shared = qp->shared;
 
+	sn_nic_collect_doorbells(qp->uar);
 	sn_qp_set_state(qp, IBV_QPS_RESET);
 	atomic_store(&shared->qpn, 0);
 	detach(qp);

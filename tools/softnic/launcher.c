@@ -49,6 +49,10 @@ static const char usage_text[] =
 	"  --instance NAME  processes of one instance share their devices (default \"default\")\n"
 	"  --wire WIRE      what carries the bytes between devices (default local):\n"
 	"                   local  copies between the processes of this machine\n"
+	"  --strict[=WHAT]  what befalls a program that breaks a rule of the WQE or doorbell "
+	"protocol\n"
+	"                   (default report): report  a line on standard error, and a count\n"
+	"                   abort  that, then abort(3)    off  nothing is checked\n"
 	"  --relaxed N      COMMAND's WRITEs use the freedom of relaxed-ordered memory: one in N\n"
 	"                   leaves up to 64 cache lines behind when it completes (default 0)\n"
 	"  --ro-window-us T ... for T microseconds at most (default 1000000)\n"
@@ -117,6 +121,7 @@ parse_options(int argc, char **argv, struct options *opt)
 		{"device", required_argument, NULL, 's'},
 		{"instance", required_argument, NULL, 'i'},
 		{"wire", required_argument, NULL, 's'},
+		{"strict", optional_argument, NULL, 's'},
 		{"relaxed", required_argument, NULL, 's'},
 		{"ro-window-us", required_argument, NULL, 's'},
 		{"seed", required_argument, NULL, 's'},

@@ -29,6 +29,7 @@ static const char *const counter_names[SN_N_COUNTERS] = {
 	[SN_CNT_RESP_CQE_ERRORS] = "resp_cqe_error",
 	[SN_CNT_REQ_ACCESS_ERRORS] = "req_remote_access_errors",
 	[SN_CNT_RESP_ACCESS_ERRORS] = "resp_remote_access_errors",
+	[SN_CNT_STRICT_VIOLATIONS] = "strict_violations",
 };
 
 static const struct {

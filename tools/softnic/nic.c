@@ -40,17 +40,29 @@ static const struct sn_wire *const wires[] = {[SN_WIRE_LOCAL] = &sn_wire_local};
 
 /* ---- the parts of a pass ---- */
 
-/* Doorbell registers: two BlueFlame registers of two alternating halves a page. */
-static const unsigned int doorbell_offset[] = {0x800, 0x900, 0xa00, 0xb00};
+static void
+take_doorbell(struct sn_uar *uar, unsigned int which, uint64_t value)
+{
+	struct sn_qp *qp = sn_qp_find(be32toh((uint32_t)(value >> 32)) >> 8); /* qpn_ds */
+
+	if (qp && qp->uar == uar) {
+		uint16_t pi_before = qp->sq_pi;
+
+		sn_qp_ring(qp);
+		if (sn_strict.on)
+			sn_strict_doorbell(qp, which, value, pi_before);
+	} else if (sn_strict.on) {
+		sn_strict_stray(uar, value);
+	}
+}
 
 static unsigned int
 scan_doorbells(struct sn_uar *uar)
 {
 	unsigned int n_rang = 0;
 
-	for (unsigned int i = 0; i < sizeof(doorbell_offset) / sizeof(doorbell_offset[0]); i++) {
-		_Atomic uint64_t *reg = &uar->page[doorbell_offset[i] / 8];
-		struct sn_qp *qp;
+	for (unsigned int i = 0; i < SN_N_REGISTERS; i++) {
+		_Atomic uint64_t *reg = sn_uar_register(uar, i);
 		uint64_t value;
 
 		if (!atomic_load_explicit(reg, memory_order_relaxed))
@@ -59,14 +71,18 @@ scan_doorbells(struct sn_uar *uar)
 		 * exchange is a full fence: the doorbell record is read after it. Partner: the
 		 * program's barrier between its record and its register. */
 		value = atomic_exchange(reg, 0);
-		qp = sn_qp_find(be32toh((uint32_t)(value >> 32)) >> 8); /* qpn_ds */
-		if (qp && qp->uar == uar)
-			sn_qp_ring(qp);
+		take_doorbell(uar, i, value);
 		/* Others may have rung the same register before we looked. */
 		uar->n_to_scan = uar->object.n_users > 1 ? uar->object.n_users : 0;
 		n_rang++;
 	}
 	return n_rang;
+}
+
+void
+sn_nic_collect_doorbells(struct sn_uar *uar)
+{
+	scan_doorbells(uar);
 }
 
 /* How many are looked at, whether they rang or not. */
@@ -351,6 +367,7 @@ nic_open(void)
 	}
 	sn_copy_init();
 	sn_held_init();
+	sn_strict_init();
 	return 0;
 }
 

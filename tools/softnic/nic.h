@@ -14,6 +14,7 @@
 #include <sys/queue.h>
 
 #include "instance.h"
+#include "strict.h"
 #include "uverbs.h"
 #include "wire.h"
 
@@ -30,6 +31,8 @@ struct sn_uar {
 	/* A doorbell may have been overwritten by another's before we saw it: so many QPs are still
 	 * to be looked at. */
 	unsigned int n_to_scan;
+	uint32_t n_violations; /* strict.h */
+	struct sn_strict_bf bf[SN_N_REGISTERS];
 	struct sn_qp_list qps;
 	TAILQ_ENTRY(sn_uar) link; /* in sn_nic.uars while it has QPs */
 };
@@ -60,9 +63,18 @@ int sn_nic_start(void);
 /* Stop the thread and leave. Idempotent; called when the process exits. */
 void sn_nic_stop(void);
 
+/* Take in what was rung on a page so far: a command is about to change what it means. */
+void sn_nic_collect_doorbells(struct sn_uar *uar);
+
 /* For commands. */
 void sn_nic_lock(void);
 void sn_nic_unlock(void);
+
+static inline _Atomic uint64_t *
+sn_uar_register(const struct sn_uar *uar, unsigned int which)
+{
+	return uar->page + (0x800 + which * SN_BF_WORDS * 8) / 8;
+}
 
 static inline void
 sn_nic_count(unsigned int device, enum sn_counter counter, uint64_t n)

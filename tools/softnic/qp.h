@@ -42,10 +42,11 @@ struct sn_qp {
 	uint32_t qpn;
 	uint32_t uidx;
 	uint8_t *sq;
-	uint32_t sq_blocks;	 /* a power of two */
-	uint16_t sq_pi;		 /* announced by a doorbell */
-	uint16_t sq_ci;		 /* next to execute */
-	_Atomic uint32_t *dbrec; /* [0] receive, [1] send */
+	uint32_t sq_blocks;	  /* a power of two */
+	uint16_t sq_pi;		  /* announced by a doorbell */
+	uint16_t sq_ci;		  /* next to execute */
+	_Atomic uint32_t *dbrec;  /* [0] receive, [1] send */
+	uint16_t unchecked_index; /* strict.h: WQEs before it have been looked at */
 	bool signal_all;
 	bool is_active;
 	uint8_t type;  /* enum ib_uverbs_qp_type */
@@ -76,7 +77,7 @@ struct sn_qp {
 	uint32_t rq_wqes;
 	uint32_t rq_shift;
 	uint16_t rq_ci;
-	bool has_signature; /* receive WQEs start with a signature segment */
+	bool has_signature; /* of WQEs; those for receiving start with a segment for it */
 	struct sn_srq *srq;
 	uint32_t last_atomic_psn;
 	uint64_t last_atomic_value;
@@ -85,6 +86,7 @@ struct sn_qp {
 	struct sn_uar *uar;
 	uint64_t user_handle;
 	uint32_t n_async_events;
+	uint32_t n_violations; /* strict.h */
 	struct ib_uverbs_qp_cap cap;
 	struct ib_uverbs_modify_qp attr; /* as set so far */
 

@@ -64,6 +64,7 @@ parse_choice(const struct where *at, const char *const *names, unsigned int *cho
 /* ---- keys ---- */
 
 static const char *const wire_names[] = {"local", NULL};
+static const char *const strict_names[] = {"report", "abort", "off", NULL};
 
 static int
 set_devices(const struct where *at, struct sn_settings *settings)
@@ -121,6 +122,17 @@ set_step(const struct where *at, struct sn_settings *settings)
 }
 
 static int
+set_strict(const struct where *at, struct sn_settings *settings)
+{
+	unsigned int choice = SN_STRICT_REPORT;
+	int err = *at->value ? parse_choice(at, strict_names, &choice) : 0;
+
+	if (!err)
+		settings->strict = choice;
+	return err;
+}
+
+static int
 set_relaxed(const struct where *at, struct sn_settings *settings)
 {
 	unsigned long n;
@@ -155,14 +167,21 @@ set_seed(const struct where *at, struct sn_settings *settings)
 	return err;
 }
 
+/* clang-format off: one a line */
 static const struct {
 	const char *key;
 	int (*set)(const struct where *at, struct sn_settings *settings);
 } keys[] = {
-	{"devices", set_devices}, {"device", set_device},	   {"wire", set_wire},
-	{"relaxed", set_relaxed}, {"ro-window-us", set_ro_window}, {"seed", set_seed},
+	{"devices", set_devices},
+	{"device", set_device},
+	{"wire", set_wire},
 	{"step", set_step},
+	{"strict", set_strict},
+	{"relaxed", set_relaxed},
+	{"ro-window-us", set_ro_window},
+	{"seed", set_seed},
 };
+/* clang-format on */
 
 int
 sn_settings_set(struct sn_settings *settings, const char *key, const char *value, char *error,

@@ -17,6 +17,7 @@
 #include "softnic.h"
 
 enum sn_wire_kind { SN_WIRE_LOCAL };
+enum sn_strict_mode { SN_STRICT_REPORT, SN_STRICT_ABORT, SN_STRICT_OFF };
 
 /* Of the instance. */
 struct sn_fabric {
@@ -29,7 +30,8 @@ struct sn_fabric {
 /* Of a process. */
 struct sn_settings {
 	struct sn_fabric fabric;
-	uint32_t devices_named;	 /* a bit for each `--device` */
+	uint32_t devices_named; /* a bit for each `--device` */
+	enum sn_strict_mode strict;
 	uint32_t relaxed_one_in; /* 0: relaxed memory is never late */
 	uint64_t ro_window_us;
 	uint64_t seed;

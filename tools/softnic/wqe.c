@@ -145,7 +145,7 @@ decode_segments(struct cursor *c, struct sn_request *r)
 }
 
 void
-sn_wqe_decode(const struct sn_qp *qp, uint16_t index, uint16_t n_announced, struct sn_request *r)
+sn_wqe_decode(struct sn_qp *qp, uint16_t index, uint16_t n_announced, struct sn_request *r)
 {
 	uint32_t first = (uint32_t)index * SEGMENTS_PER_BLOCK;
 	const struct mlx5_wqe_ctrl_seg *ctrl = segment(qp, first);
@@ -153,6 +153,8 @@ sn_wqe_decode(const struct sn_qp *qp, uint16_t index, uint16_t n_announced, stru
 	uint32_t n_segments = qpn_ds & 0x3f;
 	struct cursor cursor = {.qp = qp, .at = first + 1, .end = first + n_segments};
 
+	if (sn_strict.on)
+		sn_strict_wqe(qp, index, n_announced);
 	r->opcode = (uint8_t)word;
 	r->syndrome = 0;
 	r->index = index;

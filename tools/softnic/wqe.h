@@ -34,7 +34,7 @@ struct sn_request {
 };
 
 /* Decode the entry at block @index of the send queue, of which @n_announced blocks are valid. */
-void sn_wqe_decode(const struct sn_qp *qp, uint16_t index, uint16_t n_announced,
+void sn_wqe_decode(struct sn_qp *qp, uint16_t index, uint16_t n_announced,
 		   struct sn_request *request);
 
 /* For flushing: index and size only. Returns how many blocks it takes, at least 1. */
