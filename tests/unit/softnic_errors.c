@@ -247,11 +247,11 @@ wrong_transitions_are_refused(void)
 static void
 what_is_not_supported_is_refused(void)
 {
-	struct ibv_qp_init_attr ud = {.qp_type = IBV_QPT_UD, .cap = {.max_send_wr = 1}};
+	struct ibv_qp_init_attr raw = {.qp_type = IBV_QPT_RAW_PACKET, .cap = {.max_send_wr = 1}};
 
 	rig_create(&a, &(struct rig_options){.device = 0});
-	ud.send_cq = ud.recv_cq = a.cq;
-	RIG_CHECK(ibv_create_qp(a.pd, &ud) == NULL);
+	raw.send_cq = raw.recv_cq = a.cq;
+	RIG_CHECK(ibv_create_qp(a.pd, &raw) == NULL);
 	RIG_CHECK(ibv_reg_mr(a.pd, a.buf, 4096, IBV_ACCESS_REMOTE_WRITE) == NULL);
 	RIG_CHECK(ibv_reg_mr(a.pd, (void *)0x1000, 4096, IBV_ACCESS_LOCAL_WRITE) == NULL);
 	RIG_CHECK(ibv_reg_mr(a.pd, a.buf, 4096, IBV_ACCESS_ON_DEMAND) == NULL);

@@ -284,17 +284,36 @@ sn_cmd_pd_destroy(struct sn_cmd *cmd)
 	return 0;
 }
 
-/* An address handle matters to UD alone, which is refused; but resolving a path makes one. */
+/* Nobody's GID is reached through a router. */
+static void
+find_mac(const uint8_t gid[16], uint8_t mac[6])
+{
+	static const uint8_t router[6] = {0x0e, 0x42, 0xa1, 0x77, 0, 0};
+	int device = sn_device_of_gid(&sn_nic.instance.shm->fabric, gid);
+
+	if (device < 0)
+		memcpy(mac, router, sizeof(router));
+	else
+		sn_device_mac(settings_of((unsigned int)device), mac);
+}
+
+/* libmlx5 builds the address vector itself, and asks only for what the kernel's neighbour tables
+ * know: the MAC address behind a GID. */
 int
 sn_cmd_ah_create(struct sn_cmd *cmd)
 {
-	struct sn_object *ah = sn_object_create(cmd->context, SN_AH, sizeof(*ah));
-	const struct mlx5_ib_create_ah_resp driver = {.response_length = sizeof(driver),
-						      .dmac = {0x0e, 0x42, 0xa1, 0x77, 0, 1}};
+	const struct ib_uverbs_create_ah *req = sn_cmd_in(cmd, UVERBS_ATTR_CORE_IN, sizeof(*req));
+	struct mlx5_ib_create_ah_resp driver = {.response_length = sizeof(driver)};
 	struct ib_uverbs_create_ah_resp resp = {0};
+	struct sn_object *ah;
 
+	if (!req || req->attr.port_num != 1 || !req->attr.is_global ||
+	    req->attr.grh.sgid_index >= SN_N_GIDS)
+		return -EINVAL;
+	ah = sn_object_create(cmd->context, SN_AH, sizeof(*ah));
 	if (!ah)
 		return -ENOMEM;
+	find_mac(req->attr.grh.dgid, driver.dmac);
 	resp.ah_handle = ah->handle;
 	sn_cmd_out(cmd, UVERBS_ATTR_CORE_OUT, &resp, sizeof(resp));
 	sn_cmd_out(cmd, UVERBS_ATTR_UHW_OUT, &driver, sizeof(driver));

@@ -9,11 +9,14 @@
 
 /* ---- what a transition needs ---- */
 
-/* The table of the kernel's ib_modify_qp_is_ok(), for RC and UC. */
+struct attributes {
+	uint32_t required, optional;
+};
+
+/* The table of the kernel's ib_modify_qp_is_ok(). */
 struct transition {
 	uint8_t from, to;
-	uint32_t required_rc, optional_rc;
-	uint32_t required_uc, optional_uc;
+	struct attributes rc, uc, ud;
 };
 
 #define INIT_REQUIRED (IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS)
@@ -21,29 +24,46 @@ struct transition {
 #define RTS_RC                                                                                     \
 	(IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY | IBV_QP_MAX_QP_RD_ATOMIC |          \
 	 IBV_QP_SQ_PSN)
+#define RTR_OPTIONAL (IBV_QP_ALT_PATH | IBV_QP_ACCESS_FLAGS | IBV_QP_PKEY_INDEX)
 #define RTS_OPTIONAL                                                                               \
 	(IBV_QP_CUR_STATE | IBV_QP_ALT_PATH | IBV_QP_ACCESS_FLAGS | IBV_QP_PATH_MIG_STATE)
+#define INIT_UD	    (IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_QKEY)
+#define OPTIONAL_UD (IBV_QP_CUR_STATE | IBV_QP_QKEY)
 
 static const struct transition transitions[] = {
-	{IBV_QPS_RESET, IBV_QPS_INIT, INIT_REQUIRED, 0, INIT_REQUIRED, 0},
-	{IBV_QPS_INIT, IBV_QPS_INIT, 0, INIT_REQUIRED, 0, INIT_REQUIRED},
-	{IBV_QPS_INIT, IBV_QPS_RTR, RTR_REQUIRED | IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER,
-	 IBV_QP_ALT_PATH | IBV_QP_ACCESS_FLAGS | IBV_QP_PKEY_INDEX, RTR_REQUIRED,
-	 IBV_QP_ALT_PATH | IBV_QP_ACCESS_FLAGS | IBV_QP_PKEY_INDEX},
-	{IBV_QPS_RTR, IBV_QPS_RTS, RTS_RC, RTS_OPTIONAL | IBV_QP_MIN_RNR_TIMER, IBV_QP_SQ_PSN,
-	 RTS_OPTIONAL},
-	{IBV_QPS_RTS, IBV_QPS_RTS, 0, RTS_OPTIONAL | IBV_QP_MIN_RNR_TIMER, 0, RTS_OPTIONAL},
+	{IBV_QPS_RESET, IBV_QPS_INIT, {INIT_REQUIRED, 0}, {INIT_REQUIRED, 0}, {INIT_UD, 0}},
+	{IBV_QPS_INIT, IBV_QPS_INIT, {0, INIT_REQUIRED}, {0, INIT_REQUIRED}, {0, INIT_UD}},
+	{IBV_QPS_INIT,
+	 IBV_QPS_RTR,
+	 {RTR_REQUIRED | IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER, RTR_OPTIONAL},
+	 {RTR_REQUIRED, RTR_OPTIONAL},
+	 {0, IBV_QP_PKEY_INDEX | IBV_QP_QKEY}},
+	{IBV_QPS_RTR,
+	 IBV_QPS_RTS,
+	 {RTS_RC, RTS_OPTIONAL | IBV_QP_MIN_RNR_TIMER},
+	 {IBV_QP_SQ_PSN, RTS_OPTIONAL},
+	 {IBV_QP_SQ_PSN, OPTIONAL_UD}},
+	{IBV_QPS_RTS,
+	 IBV_QPS_RTS,
+	 {0, RTS_OPTIONAL | IBV_QP_MIN_RNR_TIMER},
+	 {0, RTS_OPTIONAL},
+	 {0, OPTIONAL_UD}},
 };
 
 /* What only a path migration sets; it is refused. */
 #define UNSUPPORTED (IBV_QP_ALT_PATH | IBV_QP_PATH_MIG_STATE | IBV_QP_RATE_LIMIT)
+
+static const struct attributes *
+attributes_of(const struct transition *t, uint8_t type)
+{
+	return type == IB_UVERBS_QPT_RC ? &t->rc : type == IB_UVERBS_QPT_UC ? &t->uc : &t->ud;
+}
 
 static int
 check_transition(const struct sn_qp *qp, const struct ib_uverbs_modify_qp *req)
 {
 	uint32_t given = req->attr_mask & ~(uint32_t)IBV_QP_STATE;
 	uint8_t to = given == req->attr_mask ? qp->state : req->qp_state;
-	bool rc = qp->type == IB_UVERBS_QPT_RC;
 
 	if ((req->attr_mask & IBV_QP_CUR_STATE) && req->cur_qp_state != qp->state)
 		return -EINVAL;
@@ -53,11 +73,11 @@ check_transition(const struct sn_qp *qp, const struct ib_uverbs_modify_qp *req)
 		return -EOPNOTSUPP;
 	for (size_t i = 0; i < sizeof(transitions) / sizeof(transitions[0]); i++) {
 		const struct transition *t = &transitions[i];
-		uint32_t required = rc ? t->required_rc : t->required_uc;
-		uint32_t optional = rc ? t->optional_rc : t->optional_uc;
+		const struct attributes *a = attributes_of(t, qp->type);
 
 		if (t->from == qp->state && t->to == to)
-			return (given & required) != required || given & ~(required | optional)
+			return (given & a->required) != a->required ||
+					       given & ~(a->required | a->optional)
 				       ? -EINVAL
 				       : 0;
 	}
@@ -100,6 +120,7 @@ take_attributes(struct sn_qp *qp, const struct ib_uverbs_modify_qp *req)
 	TAKE(IBV_QP_PKEY_INDEX, pkey_index);
 	TAKE(IBV_QP_PORT, port_num);
 	TAKE(IBV_QP_AV, dest);
+	TAKE(IBV_QP_QKEY, qkey);
 	TAKE(IBV_QP_PATH_MTU, path_mtu);
 	TAKE(IBV_QP_TIMEOUT, timeout);
 	TAKE(IBV_QP_RETRY_CNT, retry_cnt);
@@ -120,7 +141,7 @@ share_attributes(struct sn_qp *qp, uint8_t to)
 	struct sn_shm_qp *shared = qp->shared;
 
 	atomic_store(&shared->access, qp->attr.qp_access_flags);
-	if (to != IBV_QPS_RTR)
+	if (to != IBV_QPS_RTR || qp->type == IB_UVERBS_QPT_UD)
 		return;
 	shared->connection++;
 	shared->dest_qpn = qp->attr.dest_qp_num;
@@ -306,7 +327,7 @@ check_create(const struct sn_cmd *cmd, const struct mlx5_ib_create_qp *req, uint
 	if (!req || (req->sq_wqe_count & (req->sq_wqe_count - 1)) ||
 	    (req->rq_wqe_count & (req->rq_wqe_count - 1)) || req->rq_wqe_shift > 16)
 		return -EINVAL;
-	if (type != IB_UVERBS_QPT_RC && type != IB_UVERBS_QPT_UC) {
+	if (type != IB_UVERBS_QPT_RC && type != IB_UVERBS_QPT_UC && type != IB_UVERBS_QPT_UD) {
 		SN_LOG("qp type %u is not supported", type);
 		return -EOPNOTSUPP;
 	}
@@ -347,7 +368,7 @@ sn_cmd_qp_create(struct sn_cmd *cmd)
 	qp->type = (uint8_t)type;
 	qp->device = (uint8_t)cmd->context->device;
 	qp->dest_device = -1;
-	qp->mtu_bytes = 4096;
+	qp->mtu_bytes = sn_nic.instance.shm->fabric.device[qp->device].mtu_bytes;
 	qp->signal_all = flags & IB_UVERBS_QP_CREATE_SQ_SIG_ALL;
 	qp->pd = pd->handle;
 	qp->cap = *cap;
@@ -394,6 +415,7 @@ sn_cmd_qp_query(struct sn_cmd *cmd)
 	resp.rq_psn = atomic_load(&qp->shared->rx_psn);
 	resp.sq_psn = qp->tx_psn;
 	resp.dest_qp_num = qp->attr.dest_qp_num;
+	resp.qkey = qp->attr.qkey;
 	resp.qp_access_flags = qp->attr.qp_access_flags;
 	resp.pkey_index = qp->attr.pkey_index;
 	resp.qp_state = qp->state;

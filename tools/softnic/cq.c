@@ -30,7 +30,7 @@ format_cqe(struct mlx5_cqe64 *cqe, const struct sn_completion *c)
 	}
 	cqe->imm_inval_pkey = c->imm_be;
 	cqe->byte_cnt = htobe32(c->byte_count);
-	cqe->flags_rqpn = htobe32(c->src_qpn & 0xffffff);
+	cqe->flags_rqpn = htobe32((uint32_t)c->has_grh << 28 | (c->src_qpn & 0xffffff));
 	cqe->timestamp = htobe64(sn_nic.now_ns);
 }
 

@@ -29,6 +29,7 @@ struct sn_completion {
 	uint8_t syndrome;   /* for error opcodes */
 	uint8_t wqe_opcode;
 	bool solicited;
+	bool has_grh; /* of a datagram */
 	uint16_t wqe_index;
 	uint32_t uidx;
 	uint32_t qpn;

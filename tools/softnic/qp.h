@@ -32,6 +32,8 @@ struct sn_outstanding {
 	uint16_t index;
 	uint8_t opcode;
 	bool signaled;
+	bool answered; /* a datagram: gone, though not yet completed */
+	uint64_t peer; /* a datagram: the member that has it */
 };
 
 struct sn_qp {

@@ -61,6 +61,12 @@ is_reliable(const struct sn_qp *qp)
 	return qp->type == IB_UVERBS_QPT_RC;
 }
 
+static bool
+is_datagram(const struct sn_qp *qp)
+{
+	return qp->type == IB_UVERBS_QPT_UD;
+}
+
 /* ---- how a request ends ---- */
 
 static void
@@ -182,7 +188,7 @@ fill_packet(const struct sn_qp *qp, const struct sn_request *r, struct sn_packet
 	p->opcode = r->opcode;
 	p->solicited = r->solicited;
 	p->src_qpn = qp->qpn;
-	p->dst_qpn = qp->attr.dest_qp_num;
+	p->dst_qpn = is_datagram(qp) ? r->to.qpn : qp->attr.dest_qp_num;
 	p->psn = qp->tx_psn;
 	p->n_psn = r->n_psn;
 	p->attempt = qp->attempt;
@@ -209,21 +215,11 @@ fill_packet(const struct sn_qp *qp, const struct sn_request *r, struct sn_packet
 						   .key = r->lkey[i]};
 }
 
-static bool
-post(struct sn_qp *qp, const struct sn_request *r)
+static struct sn_outstanding *
+remember(struct sn_qp *qp, const struct sn_request *r)
 {
 	struct sn_outstanding *out = &qp->out[qp->out_tail % SN_MAX_OUTSTANDING];
-	struct sn_packet packet;
-	enum sn_fate fate;
 
-	if (qp->out_tail - qp->out_head == SN_MAX_OUTSTANDING)
-		return false;
-	fill_packet(qp, r, &packet);
-	fate = sn_local_post(qp, &packet);
-	if (fate == SN_LOST && qp->out_head != qp->out_tail)
-		return false; /* the loss will show at the first of them */
-	if (fate != SN_DONE)
-		return settle(qp, r, fate);
 	*out = (struct sn_outstanding){.len = r->len,
 				       .psn = qp->tx_psn,
 				       .index = r->index,
@@ -235,6 +231,24 @@ post(struct sn_qp *qp, const struct sn_request *r)
 	qp->tx_psn = sn_psn_add(qp->tx_psn, r->n_psn);
 	qp->sq_ci = (uint16_t)(qp->sq_ci + r->n_blocks);
 	qp->progress_bytes = 0;
+	return out;
+}
+
+static bool
+post(struct sn_qp *qp, const struct sn_request *r)
+{
+	struct sn_packet packet;
+	enum sn_fate fate;
+
+	if (qp->out_tail - qp->out_head == SN_MAX_OUTSTANDING)
+		return false;
+	fill_packet(qp, r, &packet);
+	fate = sn_local_post(qp, &packet);
+	if (fate == SN_LOST && qp->out_head != qp->out_tail)
+		return false; /* the loss will show at the first of them */
+	if (fate != SN_DONE)
+		return settle(qp, r, fate);
+	remember(qp, r);
 	return true;
 }
 
@@ -273,6 +287,58 @@ handle_rnr(struct sn_qp *qp, uint8_t timer)
 	qp->wait_until_ns = sn_nic.now_ns + rnr_10us[timer & 0x1f] * 10000ull;
 }
 
+/* ---- datagrams ---- */
+
+/* One is done with when its receiver has taken or dropped it, in whichever order they answer. It
+ * completes after those before it. */
+static void
+complete_datagrams(struct sn_qp *qp)
+{
+	while (qp->out_head != qp->out_tail) {
+		const struct sn_outstanding *out = &qp->out[qp->out_head % SN_MAX_OUTSTANDING];
+
+		if (!out->answered && sn_member_lives(sn_nic.instance.shm, out->peer))
+			return;
+		qp->out_head++;
+		count_request(qp, out->len, false);
+		if (out->signaled)
+			sn_qp_complete_send(qp, out->opcode, out->index, out->len, 0);
+	}
+}
+
+static bool
+post_datagram(struct sn_qp *qp, const struct sn_request *r)
+{
+	struct sn_outstanding *out;
+	struct sn_packet packet;
+	enum sn_fate fate;
+
+	if (qp->out_tail - qp->out_head == SN_MAX_OUTSTANDING)
+		return false;
+	fill_packet(qp, r, &packet);
+	fate = sn_local_post_datagram(qp, &r->to, &packet);
+	if (fate == SN_AGAIN)
+		return false;
+	out = remember(qp, r);
+	out->peer = packet.dst;
+	out->answered = fate == SN_LOST;
+	complete_datagrams(qp);
+	return true;
+}
+
+static void
+accept_datagram_reply(struct sn_qp *qp, const struct sn_packet *reply)
+{
+	uint32_t first = qp->out[qp->out_head % SN_MAX_OUTSTANDING].psn;
+	uint32_t ahead = (reply->psn - first) & 0xffffff; /* each takes one PSN */
+
+	if (ahead < qp->out_tail - qp->out_head)
+		qp->out[(qp->out_head + ahead) % SN_MAX_OUTSTANDING].answered = true;
+	complete_datagrams(qp);
+}
+
+/* ---- answers ---- */
+
 void
 sn_requester_reply(const struct sn_packet *reply)
 {
@@ -280,10 +346,15 @@ sn_requester_reply(const struct sn_packet *reply)
 	struct sn_request r;
 
 	if (!qp || qp->state != IBV_QPS_RTS || reply->attempt != qp->attempt ||
-	    qp->out_head == qp->out_tail ||
-	    qp->out[qp->out_head % SN_MAX_OUTSTANDING].psn != reply->psn)
+	    qp->out_head == qp->out_tail)
 		return;
 	sn_qp_activate(qp);
+	if (is_datagram(qp)) {
+		accept_datagram_reply(qp, reply);
+		return;
+	}
+	if (qp->out[qp->out_head % SN_MAX_OUTSTANDING].psn != reply->psn)
+		return;
 	switch ((enum sn_fate)reply->fate) {
 	case SN_DONE:
 		accept_reply(qp, reply);
@@ -349,7 +420,7 @@ step(struct sn_qp *qp, uint64_t *budget)
 
 	sn_wqe_decode(qp, qp->sq_ci, (uint16_t)(qp->sq_pi - qp->sq_ci), &r);
 	if (!r.syndrome && is_send(r.opcode))
-		return post(qp, &r);
+		return is_datagram(qp) ? post_datagram(qp, &r) : post(qp, &r);
 	if (qp->out_head != qp->out_tail)
 		return false;
 	if (!r.syndrome && (r.opcode == MLX5_OPCODE_RDMA_READ || is_atomic(r.opcode)) &&
@@ -374,7 +445,10 @@ sn_requester_run(struct sn_qp *qp)
 	uint16_t before = qp->sq_ci;
 	uint64_t progress = qp->progress_bytes;
 
-	if (qp->out_head != qp->out_tail && !sn_member_lives(sn_nic.instance.shm, qp->peer)) {
+	if (is_datagram(qp)) {
+		complete_datagrams(qp);
+	} else if (qp->out_head != qp->out_tail &&
+		   !sn_member_lives(sn_nic.instance.shm, qp->peer)) {
 		rewind_to_head(qp);
 		lose(qp);
 	}

@@ -5,6 +5,7 @@
 #include <infiniband/mlx5dv.h>
 
 #include "async.h"
+#include "datagram.h"
 #include "mr.h"
 #include "receive.h"
 #include "responder.h"
@@ -143,12 +144,39 @@ execute_atomic(struct sn_qp *qp, const struct sn_packet *request)
 	answer(qp, request, SN_DONE, old_value);
 }
 
+static void
+receive_datagram(struct sn_qp *qp, const struct sn_packet *request)
+{
+	struct sn_datagram datagram = {
+		.qkey = request->qkey,
+		.src_qpn = request->src_qpn,
+		.imm_be = request->imm_be,
+		.len = request->len,
+		.solicited = request->solicited,
+		.has_imm = request->opcode == MLX5_OPCODE_SEND_IMM,
+	};
+	struct sn_receive receive;
+
+	memcpy(datagram.grh, request->grh, SN_GRH_BYTES);
+	if (sn_datagram_accept(qp, &datagram, &receive)) {
+		/* If the sender died or took its buffer away, nobody can say what it sent. */
+		if (request->len)
+			(void)sn_local_fetch(request, receive.to, receive.n);
+		sn_datagram_complete(qp, &datagram, &receive);
+	}
+	answer(qp, request, SN_DONE, 0);
+}
+
 void
 sn_responder_request(const struct sn_packet *request)
 {
 	struct sn_qp *qp = sn_qp_find(request->dst_qpn);
 	uint32_t gap;
 
+	if (qp && qp->type == IB_UVERBS_QPT_UD) {
+		receive_datagram(qp, request);
+		return;
+	}
 	if (!qp || !listens_to(qp, request)) {
 		SN_LOG("request for qp %#x from %#x: no such connection", request->dst_qpn,
 		       request->src_qpn);

@@ -95,6 +95,8 @@ struct sn_packet {
 	uint64_t raddr;
 	uint64_t len;
 	uint64_t operand[2]; /* atomics: swap or add, compare; in a reply: [0] is the old value */
+	uint32_t qkey;	     /* of a datagram, as its GRH */
+	uint8_t grh[SN_GRH_BYTES];
 	union {
 		struct sn_packet_sge sge[SN_PACKET_MAX_SGE];
 		uint8_t payload[SN_PACKET_INLINE_MAX];

@@ -27,6 +27,7 @@
 #define SN_DEFAULT_STEP_NS	1000
 
 #define SN_PAGE_BYTES 4096u
+#define SN_GRH_BYTES  40u
 #define SN_MIN(a, b)  ((a) < (b) ? (a) : (b))
 #define SN_MAX(a, b)  ((a) > (b) ? (a) : (b))
 

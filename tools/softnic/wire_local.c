@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "copy.h"
+#include "datagram.h"
 #include "grace.h"
 #include "held.h"
 #include "mr.h"
@@ -413,6 +414,39 @@ sn_local_post(struct sn_qp *qp, struct sn_packet *packet)
 	packet->src = sn_nic.instance.id;
 	packet->dst = qp->peer;
 	packet->connection = to->connection;
+	return sn_ring_push(sn_nic.instance.shm, packet->src, packet->dst, packet) ? SN_DONE
+										   : SN_AGAIN;
+}
+
+static struct sn_shm_qp *
+find_by_address(const struct sn_address *address)
+{
+	struct sn_shm *shm = sn_nic.instance.shm;
+	struct sn_shm_qp *to = &shm->qp[address->qpn % SN_MAX_QPS];
+
+	if (atomic_load_explicit(&to->qpn, memory_order_acquire) != address->qpn ||
+	    to->type != IB_UVERBS_QPT_UD ||
+	    to->device != sn_device_of_gid(&shm->fabric, address->dgid))
+		return NULL;
+	return sn_member_lives(shm, atomic_load(&to->owner)) ? to : NULL;
+}
+
+enum sn_fate
+sn_local_post_datagram(const struct sn_qp *qp, const struct sn_address *address,
+		       struct sn_packet *packet)
+{
+	struct sn_shm_qp *to = find_by_address(address);
+	uint8_t sgid[16];
+
+	if (!to)
+		return SN_LOST;
+	sn_device_gid(&sn_nic.instance.shm->fabric.device[qp->device], address->sgid_index, sgid);
+	sn_grh_format(packet->grh, address, sgid, packet->len);
+	packet->qkey = address->qkey;
+	packet->src = sn_nic.instance.id;
+	packet->dst = atomic_load(&to->owner);
+	sn_held_push(to->device);
+	sn_copy_fence(); /* earlier writes are there before the message is */
 	return sn_ring_push(sn_nic.instance.shm, packet->src, packet->dst, packet) ? SN_DONE
 										   : SN_AGAIN;
 }

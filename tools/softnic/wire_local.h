@@ -23,6 +23,10 @@ enum sn_fate sn_local_atomic(struct sn_qp *qp, struct sn_request *request, uint6
  * posting. SN_AGAIN: no room; SN_LOST: nobody is there. */
 enum sn_fate sn_local_post(struct sn_qp *qp, struct sn_packet *packet);
 
+/* The same for a datagram: SN_LOST, nobody is at that address. */
+enum sn_fate sn_local_post_datagram(const struct sn_qp *qp, const struct sn_address *to,
+				    struct sn_packet *packet);
+
 /* Send a reply or a fault to member @to. May queue; never fails. */
 void sn_local_answer(uint64_t to, struct sn_packet *packet);
 

@@ -3,6 +3,7 @@
  * A send WQE is a run of 16-byte segments in a ring of 64-byte basic blocks; it may wrap.
  *
  *	ctrl | [remote address | [atomic]] | data or inline ...
+ *	ctrl | address vector (3 segments) | data or inline ...		of a UD QP
  */
 #include <endian.h>
 #include <infiniband/mlx5dv.h>
@@ -43,11 +44,12 @@ is_supported(const struct sn_qp *qp, uint8_t opcode)
 {
 	switch (opcode) {
 	case MLX5_OPCODE_NOP:
-	case MLX5_OPCODE_RDMA_WRITE:
-	case MLX5_OPCODE_RDMA_WRITE_IMM:
 	case MLX5_OPCODE_SEND:
 	case MLX5_OPCODE_SEND_IMM:
 		return true;
+	case MLX5_OPCODE_RDMA_WRITE:
+	case MLX5_OPCODE_RDMA_WRITE_IMM:
+		return qp->type != IB_UVERBS_QPT_UD;
 	case MLX5_OPCODE_RDMA_READ:
 	case MLX5_OPCODE_ATOMIC_CS:
 	case MLX5_OPCODE_ATOMIC_FA:
@@ -120,11 +122,42 @@ decode_data(struct cursor *c, struct sn_request *r, uint32_t need_access)
 	return r->len > SN_MAX_MSG_BYTES ? MLX5_CQE_SYNDROME_LOCAL_LENGTH_ERR : 0;
 }
 
+/* The address vector lies in the first basic block, whole. */
+static uint8_t
+decode_address(struct cursor *c, struct sn_request *r)
+{
+	const struct mlx5_wqe_av *av = segment(c->qp, c->at);
+	uint32_t gid_fl = be32toh(av->grh_gid_fl), qkey = be32toh(av->key.qkey.qkey);
+
+	c->at += sizeof(*av) / 16;
+	/* Ethernet needs a GRH, and a GID that this port has. */
+	if ((int32_t)(c->end - c->at) < 0 || !(av->dqp_dct & htobe32(MLX5_EXTENDED_UD_AV)) ||
+	    (gid_fl >> 20 & 0xff) >= SN_N_GIDS)
+		return MLX5_CQE_SYNDROME_LOCAL_QP_OP_ERR;
+	memcpy(r->to.dgid, av->rgid, sizeof(r->to.dgid));
+	memcpy(r->to.dmac, av->rmac, sizeof(r->to.dmac));
+	r->to.sgid_index = (uint8_t)(gid_fl >> 20);
+	r->to.traffic_class = av->tclass;
+	r->to.hop_limit = av->hop_limit;
+	r->to.flow_label = gid_fl & 0xfffff;
+	r->to.qpn = be32toh(av->dqp_dct) & 0xffffff;
+	/* A controlled Q_Key is the QP's own, whatever the request says (IBA 10.2.5). */
+	r->to.qkey = qkey & 0x80000000 ? c->qp->attr.qkey : qkey;
+	return 0;
+}
+
 static uint8_t
 decode_segments(struct cursor *c, struct sn_request *r)
 {
 	uint32_t need_access = 0;
+	uint8_t err;
 
+	if (c->qp->type == IB_UVERBS_QPT_UD) {
+		err = decode_address(c, r);
+		if (!err)
+			err = decode_data(c, r, 0);
+		return !err && r->len > c->qp->mtu_bytes ? MLX5_CQE_SYNDROME_LOCAL_LENGTH_ERR : err;
+	}
 	if (has_remote_address(r->opcode) || is_atomic(r->opcode)) {
 		const struct mlx5_wqe_raddr_seg *seg = segment(c->qp, c->at++);
 

@@ -12,6 +12,18 @@
 
 struct sn_qp;
 
+/* Where a datagram goes: the address vector of its WQE. */
+struct sn_address {
+	uint8_t dgid[16];
+	uint8_t dmac[6];
+	uint8_t sgid_index;
+	uint8_t traffic_class;
+	uint8_t hop_limit;
+	uint32_t flow_label;
+	uint32_t qpn;
+	uint32_t qkey; /* what the receiver is to compare with its own */
+};
+
 /* A WQE with its addresses checked and resolved to our own memory. */
 struct sn_request {
 	uint8_t opcode;	  /* MLX5_OPCODE_* */
@@ -31,6 +43,7 @@ struct sn_request {
 	unsigned int n_sge;
 	struct iovec sge[SN_MAX_SGE];
 	uint32_t lkey[SN_MAX_SGE];
+	struct sn_address to; /* of a UD QP */
 };
 
 /* Decode the entry at block @index of the send queue, of which @n_announced blocks are valid. */
