@@ -59,9 +59,8 @@ part_begin(struct kvr_poller *poller, struct kvr_part *part)
 	poller->n_live++;
 }
 
-/* Takes new parts from every client. */
-static uint32_t
-inhale(struct kvr_poller *poller)
+uint32_t
+kvr_inhale(struct kvr_poller *poller)
 {
 	struct kvr_part *parts[KVR_BURST];
 	uint32_t total = 0;
@@ -128,7 +127,7 @@ poller_loop(void *arg)
 	poller->now_tsc = busy_tsc;
 	while (!__atomic_load_n(&poller->stop, __ATOMIC_ACQUIRE)) {
 		uint64_t begin_tsc = poller->now_tsc;
-		uint32_t n = inhale(poller);
+		uint32_t n = kvr_inhale(poller);
 
 		n += kvr_exhale(poller);
 		n += kvr_spray(poller);

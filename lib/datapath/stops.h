@@ -12,6 +12,9 @@ struct kvr_part;
 struct kvr_poller;
 struct rte_ring;
 
+/* poller.c: takes new parts from every client. Returns how many. */
+uint32_t kvr_inhale(struct kvr_poller *poller);
+
 /* spray.c: places slices of runnable parts on lanes and posts them. Returns how many. */
 uint32_t kvr_spray(struct kvr_poller *poller);
 

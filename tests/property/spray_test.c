@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The data's way from kvr_submit() to kvr_poll(), with a device that the test plays: one thread,
- * so that a seed replays everything but the lanes' measured speed. poller.c is included for its
- * turn's own steps, inhale() and tick(); all else is linked.
+ * so that a seed replays everything but the lanes' measured speed. poller.c is included for tick();
+ * all else is linked.
  */
 
 #include <stdio.h>
@@ -12,6 +12,7 @@
 #include "plan.h"
 #include "poller.c"
 #include "rig.h"
+#include "stops.h"
 
 #define MAX_PLANS 64
 #define MAX_TURNS 2000000 /* a batch that has not ended by then never will */
@@ -231,7 +232,7 @@ end_one(struct world *world, struct kvr_batch *batch)
 static void
 poller_turn(struct world *world, struct kvr_poller *poller)
 {
-	inhale(poller);
+	kvr_inhale(poller);
 	kvr_exhale(poller);
 	kvr_spray(poller);
 	if (harness_one_in(4))
