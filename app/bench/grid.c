@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "kvr_limits.h"
-#include "message.h"
+#include "app_message.h"
 #include "options.h"
 #include "size.h"
 
@@ -27,7 +27,7 @@ static const struct {
 static bool
 parse_power_of_two(const char *text, uint64_t max, uint64_t *value)
 {
-	return bench_size_parse(text, value) == 0 && *value != 0 && *value <= max &&
+	return app_size_parse(text, value) == 0 && *value != 0 && *value <= max &&
 	       (*value & (*value - 1)) == 0;
 }
 
@@ -45,14 +45,14 @@ parse_range(enum bench_axis axis, char *text, struct bench_range *range)
 	}
 	if (!parse_power_of_two(text, axes[axis].max, &range->first) ||
 	    !parse_power_of_two(last, axes[axis].max, &range->last)) {
-		bench_message("--sweep: %s=%s%s%s: not powers of two from 1 to %s", axes[axis].name,
-			      text, dots != NULL ? ".." : "", dots != NULL ? last : "",
-			      bench_size_text(axes[axis].max, max, sizeof(max)));
+		app_message("--sweep: %s=%s%s%s: not powers of two from 1 to %s", axes[axis].name,
+			    text, dots != NULL ? ".." : "", dots != NULL ? last : "",
+			    app_size_text(axes[axis].max, max, sizeof(max)));
 		return -EINVAL;
 	}
 	if (range->first > range->last) {
-		bench_message("--sweep: %s=%s..%s: the first is larger than the last",
-			      axes[axis].name, text, last);
+		app_message("--sweep: %s=%s..%s: the first is larger than the last",
+			    axes[axis].name, text, last);
 		return -EINVAL;
 	}
 	return 0;
@@ -71,13 +71,13 @@ parse_axis(char *word, struct bench_grid *grid)
 	       strcmp(word, axes[axis].alias) != 0)
 		axis++;
 	if (range == NULL || axis == BENCH_N_AXES) {
-		bench_message("--sweep: %s: it is block-size=FROM..TO, batch-size=FROM..TO or "
-			      "threads=FROM..TO",
-			      word);
+		app_message("--sweep: %s: it is block-size=FROM..TO, batch-size=FROM..TO or "
+			    "threads=FROM..TO",
+			    word);
 		return -EINVAL;
 	}
 	if (grid->axes[axis].first != 0) {
-		bench_message("--sweep: %s is given twice", axes[axis].name);
+		app_message("--sweep: %s is given twice", axes[axis].name);
 		return -EINVAL;
 	}
 	return parse_range((enum bench_axis)axis, range, &grid->axes[axis]);
@@ -92,7 +92,7 @@ bench_grid_parse(const char *text, struct bench_grid *grid)
 
 	*grid = (struct bench_grid){0};
 	if (snprintf(copy, sizeof(copy), "%s", text) >= (int)sizeof(copy)) {
-		bench_message("--sweep: longer than %zu characters", sizeof(copy) - 1);
+		app_message("--sweep: longer than %zu characters", sizeof(copy) - 1);
 		return -EINVAL;
 	}
 	while (err == 0 && rest != NULL)

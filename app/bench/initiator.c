@@ -6,7 +6,7 @@
 
 #include "json.h"
 #include "measure.h"
-#include "message.h"
+#include "app_message.h"
 #include "node.h"
 #include "replay.h"
 #include "report.h"
@@ -24,11 +24,11 @@ check_pool(const struct bench_node *node, const struct bench_plan *plan)
 
 	if (need_bytes <= have_bytes)
 		return 0;
-	bench_message("%u blocks need %s, the target's segment has %s: start the target with "
-		      "--buffer-size %" PRIu64 ", or keep fewer with --pool-blocks %" PRIu64,
-		      plan->n_slots, bench_size_text(need_bytes, need, sizeof(need)),
-		      bench_size_text(have_bytes, have, sizeof(have)), need_bytes,
-		      have_bytes / block_bytes);
+	app_message("%u blocks need %s, the target's segment has %s: start the target with "
+		    "--buffer-size %" PRIu64 ", or keep fewer with --pool-blocks %" PRIu64,
+		    plan->n_slots, app_size_text(need_bytes, need, sizeof(need)),
+		    app_size_text(have_bytes, have, sizeof(have)), need_bytes,
+		    have_bytes / block_bytes);
 	return -EINVAL;
 }
 
@@ -50,7 +50,7 @@ replay(struct bench_node *node, const struct bench_workload *workload, struct be
 	return err;
 }
 
-/* Runs what was asked for, and reports it. @return an enum bench_exit; BENCH_USAGE: the run did not
+/* Runs what was asked for, and reports it. @return an enum app_exit; APP_USAGE: the run did not
  * begin. */
 static int
 run_and_report(struct bench_node *node, const struct bench_workload *workload, int eal_argc,
@@ -63,7 +63,7 @@ run_and_report(struct bench_node *node, const struct bench_workload *workload, i
 
 	if ((workload->plan != NULL ? check_pool(node, workload->plan)
 				    : bench_measure_check(node)) != 0)
-		return BENCH_USAGE;
+		return APP_USAGE;
 	if (bench_options_sweep(options))
 		return bench_sweep_run(node, eal_argc, eal_argv, interrupted);
 	err = workload->plan != NULL ? replay(node, workload, &report, &totals)
@@ -75,7 +75,7 @@ run_and_report(struct bench_node *node, const struct bench_workload *workload, i
 		err = err != 0 ? err : json_err;
 	}
 	bench_report_print(&report);
-	return err == 0 ? BENCH_OK : BENCH_FAILED;
+	return err == 0 ? APP_OK : APP_FAILED;
 }
 
 static int
@@ -106,9 +106,9 @@ bench_initiator_run(const struct bench_options *options, const struct bench_work
 	int status;
 
 	if (open_node(&node, options) != 0)
-		return BENCH_USAGE;
+		return APP_USAGE;
 	status = run_and_report(&node, workload, eal_argc, eal_argv, &interrupted);
-	if (status != BENCH_USAGE && !interrupted)
+	if (status != APP_USAGE && !interrupted)
 		bench_signal_wait(options->linger_ns);
 	bench_node_close(&node);
 	return status;

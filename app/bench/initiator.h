@@ -14,7 +14,7 @@ struct bench_workload {
 };
 
 /* EAL runs, SIGINT and SIGTERM are blocked; eal_argv is for the JSON report.
- * @return an enum bench_exit. */
+ * @return an enum app_exit. */
 int bench_initiator_run(const struct bench_options *options, const struct bench_workload *workload,
 			int eal_argc, char **eal_argv);
 

@@ -13,7 +13,7 @@
 
 #include <rte_version.h>
 
-#include "message.h"
+#include "app_message.h"
 #include "version.h"
 
 /* "model name" of /proc/cpuinfo; ARM64 has none, there it is the architecture. */
@@ -246,7 +246,7 @@ document_write(const struct bench_options *options, const struct bench_counters 
 		err = -errno;
 	json_decref(json);
 	if (err != 0)
-		bench_message("--json %s: %s", path, strerror(-err));
+		app_message("--json %s: %s", path, strerror(-err));
 	return err;
 }
 

@@ -10,7 +10,7 @@
 
 #include "eal.h"
 #include "initiator.h"
-#include "message.h"
+#include "app_message.h"
 #include "options.h"
 #include "plan.h"
 #include "replay.h"
@@ -18,17 +18,6 @@
 #include "trace.h"
 
 static char program_name[] = "kvrail-bench";
-
-/* Index of the first bare `--`; argc: there is none. */
-static int
-find_separator(int argc, char **argv)
-{
-	int i = 1;
-
-	while (i < argc && strcmp(argv[i], "--") != 0)
-		i++;
-	return i;
-}
 
 /* --help and --version work on either side of `--`. @return whether one was there. */
 static bool
@@ -47,21 +36,21 @@ answer_help(int argc, char **argv)
 	return false;
 }
 
-/* All that can be wrong before anything is started. @return an enum bench_exit. */
+/* All that can be wrong before anything is started. @return an enum app_exit. */
 static int
 prepare(int eal_argc, char **eal_argv, const struct bench_options *options,
 	struct bench_workload *workload, struct bench_trace *trace, struct bench_plan *plan)
 {
 	uint64_t bytes = options->buffer_bytes;
 
-	if (bench_eal_check(eal_argc, eal_argv) != 0)
-		return BENCH_USAGE;
+	if (app_eal_check(eal_argc, eal_argv) != 0)
+		return APP_USAGE;
 	if (options->json_path != NULL) {
 		int fd = open(options->json_path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
 
 		if (fd < 0) {
-			bench_message("--json %s: %s", options->json_path, strerror(errno));
-			return BENCH_USAGE;
+			app_message("--json %s: %s", options->json_path, strerror(errno));
+			return APP_USAGE;
 		}
 		close(fd);
 	}
@@ -69,15 +58,15 @@ prepare(int eal_argc, char **eal_argv, const struct bench_options *options,
 		uint32_t n_staging = bench_replay_staging(options);
 
 		if (n_staging == 0 || bench_trace_load(options->trace_path, trace) != 0)
-			return BENCH_USAGE;
+			return APP_USAGE;
 		workload->trace = trace;
 		if (bench_plan_make(trace, options->pool_blocks, plan) != 0)
-			return BENCH_USAGE;
+			return APP_USAGE;
 		workload->plan = plan;
 		bytes = options->kv_bytes_per_token * BENCH_TRACE_TOKENS * n_staging *
 			options->n_threads;
 	}
-	return bench_eal_check_hugepages(eal_argc, eal_argv, bytes) == 0 ? BENCH_OK : BENCH_USAGE;
+	return app_eal_check_hugepages(eal_argc, eal_argv, bytes) == 0 ? APP_OK : APP_USAGE;
 }
 
 /* Signals are taken by the main thread's sigtimedwait(); every other thread inherits the mask. */
@@ -100,11 +89,11 @@ run(int eal_argc, char **eal_argv, const struct bench_options *options)
 	struct bench_plan plan = {0};
 	int status = prepare(eal_argc, eal_argv, options, &workload, &trace, &plan);
 
-	if (status == BENCH_OK) {
+	if (status == APP_OK) {
 		block_signals();
-		status = bench_eal_init(eal_argc, eal_argv) == 0 ? BENCH_OK : BENCH_USAGE;
+		status = app_eal_init(eal_argc, eal_argv) == 0 ? APP_OK : APP_USAGE;
 	}
-	if (status == BENCH_OK) {
+	if (status == APP_OK) {
 		status = options->mode == BENCH_MODE_TARGET
 				 ? bench_target_run(options)
 				 : bench_initiator_run(options, &workload, eal_argc, eal_argv);
@@ -118,22 +107,23 @@ run(int eal_argc, char **eal_argv, const struct bench_options *options)
 int
 main(int argc, char **argv)
 {
-	int separator = find_separator(argc, argv);
+	int separator = app_eal_separator(argc, argv);
 	struct bench_options options;
 	int err;
 
+	app_message_program(program_name);
 	argv[0] = program_name; /* getopt's messages begin with it */
 	if (answer_help(separator, argv))
-		return BENCH_OK;
+		return APP_OK;
 	if (separator == argc) {
-		bench_message("no -- found; usage: kvrail-bench [EAL options] -- --mode "
-			      "target|initiator [options] (--help)");
-		return BENCH_USAGE;
+		app_message("no -- found; usage: kvrail-bench [EAL options] -- --mode "
+			    "target|initiator [options] (--help)");
+		return APP_USAGE;
 	}
 	argv[separator] = program_name; /* argv[0] of the right half */
 	err = bench_options_parse(argc - separator, argv + separator, &options);
 	if (err != 0)
-		return err < 0 ? BENCH_USAGE : BENCH_OK;
+		return err < 0 ? APP_USAGE : APP_OK;
 	argv[separator] = NULL;
 	return run(separator, argv, &options);
 }

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "message.h"
+#include "app_message.h"
 #include "pattern.h"
 #include "size.h"
 #include "verify.h"
@@ -140,23 +140,23 @@ bench_measure_check(const struct bench_node *node)
 	char block[32], segment[32];
 
 	if (n_blocks == 0) {
-		bench_message("--block-size %s is larger than the target's segment of %s",
-			      bench_size_text(options->block_bytes, block, sizeof(block)),
-			      bench_size_text(kvr_segment_size_bytes(node->segment), segment,
-					      sizeof(segment)));
+		app_message("--block-size %s is larger than the target's segment of %s",
+			    app_size_text(options->block_bytes, block, sizeof(block)),
+			    app_size_text(kvr_segment_size_bytes(node->segment), segment,
+					  sizeof(segment)));
 		return -EINVAL;
 	}
 	if (options->verify && n_blocks < options->n_threads) {
-		bench_message(
+		app_message(
 			"--verify gives each of %u threads blocks of its own; there are %" PRIu64
 			": use fewer threads or a smaller --block-size",
 			options->n_threads, n_blocks);
 		return -EINVAL;
 	}
 	if (!options->hot && n_blocks < n_used && !bench_options_sweep(options))
-		bench_message("warning: block x batch x threads needs %" PRIu64
-			      " blocks, the smaller buffer holds %" PRIu64 ": transfers overlap",
-			      n_used, n_blocks);
+		app_message("warning: block x batch x threads needs %" PRIu64
+			    " blocks, the smaller buffer holds %" PRIu64 ": transfers overlap",
+			    n_used, n_blocks);
 	return 0;
 }
 

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "message.h"
+#include "app_message.h"
 
 int
 bench_node_open(struct bench_node *node, const struct bench_options *options, uint64_t pool_bytes,
@@ -31,7 +31,7 @@ bench_node_open(struct bench_node *node, const struct bench_options *options, ui
 	if (err == 0)
 		err = kvr_pool_create(node->engine, &pool_config, &node->pool, &error);
 	if (err != 0) {
-		bench_message("%s", error.text[0] != '\0' ? error.text : strerror(-err));
+		app_message("%s", error.text[0] != '\0' ? error.text : strerror(-err));
 		bench_node_close(node);
 		return err;
 	}
@@ -40,7 +40,7 @@ bench_node_open(struct bench_node *node, const struct bench_options *options, ui
 	err = kvr_block_alloc_run(node->pool, (uint32_t)(node->pool_bytes / block_bytes),
 				  &node->run);
 	if (err != 0) {
-		bench_message("allocating the pool's blocks: %s", strerror(-err));
+		app_message("allocating the pool's blocks: %s", strerror(-err));
 		bench_node_close(node);
 	}
 	return err;
@@ -53,7 +53,7 @@ bench_node_start(struct bench_node *node)
 	int err = kvr_engine_start(node->engine, &error);
 
 	if (err != 0)
-		bench_message("%s", error.text[0] != '\0' ? error.text : strerror(-err));
+		app_message("%s", error.text[0] != '\0' ? error.text : strerror(-err));
 	return err;
 }
 
@@ -66,7 +66,7 @@ bench_node_connect(struct bench_node *node)
 				   options->timeout_ms, &node->segment, &error);
 
 	if (err != 0)
-		bench_message("%s", error.text[0] != '\0' ? error.text : strerror(-err));
+		app_message("%s", error.text[0] != '\0' ? error.text : strerror(-err));
 	return err;
 }
 

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "kvr_limits.h"
-#include "message.h"
+#include "app_message.h"
 #include "size.h"
 
 #define MAX_LAYERS	  (4u << 10)
@@ -122,7 +122,7 @@ parse_word(const char *option, const char *value, const char *first, const char 
 		return 0;
 	if (strcmp(value, second) == 0)
 		return 1;
-	bench_message("--%s %s: it is %s or %s", option, value, first, second);
+	app_message("--%s %s: it is %s or %s", option, value, first, second);
 	return -EINVAL;
 }
 
@@ -132,9 +132,9 @@ parse_size(const char *option, const char *value, uint64_t max, uint64_t *size)
 	uint64_t parsed;
 	char text[32];
 
-	if (bench_size_parse(value, &parsed) != 0 || parsed == 0 || parsed > max) {
-		bench_message("--%s %s: not a size from 1 to %s, such as 4096, 64K, 1M or 2G",
-			      option, value, bench_size_text(max, text, sizeof(text)));
+	if (app_size_parse(value, &parsed) != 0 || parsed == 0 || parsed > max) {
+		app_message("--%s %s: not a size from 1 to %s, such as 4096, 64K, 1M or 2G", option,
+			    value, app_size_text(max, text, sizeof(text)));
 		return -EINVAL;
 	}
 	*size = parsed;
@@ -146,8 +146,8 @@ parse_number(const char *option, const char *value, uint32_t min, uint32_t max, 
 {
 	uint64_t parsed;
 
-	if (bench_number_parse(value, min, max, &parsed) != 0) {
-		bench_message("--%s %s: not a number from %u to %u", option, value, min, max);
+	if (app_number_parse(value, min, max, &parsed) != 0) {
+		app_message("--%s %s: not a number from %u to %u", option, value, min, max);
 		return -EINVAL;
 	}
 	*number = (uint32_t)parsed;
@@ -157,9 +157,9 @@ parse_number(const char *option, const char *value, uint32_t min, uint32_t max, 
 static int
 parse_seconds(const char *option, const char *value, uint64_t min_ns, uint64_t *ns)
 {
-	if (bench_seconds_parse(value, ns) != 0 || *ns < min_ns) {
-		bench_message("--%s %s: not a number of seconds%s", option, value,
-			      min_ns > 0 ? " above 0" : "");
+	if (app_seconds_parse(value, ns) != 0 || *ns < min_ns) {
+		app_message("--%s %s: not a number of seconds%s", option, value,
+			    min_ns > 0 ? " above 0" : "");
 		return -EINVAL;
 	}
 	return 0;
@@ -173,7 +173,7 @@ parse_unit(const char *value, const struct bench_unit **unit)
 			*unit = &units[i];
 			return 0;
 		}
-	bench_message("--report-unit %s: it is GB, GiB, Gb, MB, MiB, Mb, KB, KiB or Kb", value);
+	app_message("--report-unit %s: it is GB, GiB, Gb, MB, MiB, Mb, KB, KiB or Kb", value);
 	return -EINVAL;
 }
 
@@ -188,8 +188,7 @@ parse_speedup(const char *value, double *speedup)
 	}
 	*speedup = strtod(value, &end);
 	if (end == value || *end != '\0' || !isfinite(*speedup) || *speedup <= 0) {
-		bench_message("--speedup %s: it is max or a number above 0, such as 1 or 60",
-			      value);
+		app_message("--speedup %s: it is max or a number above 0, such as 1 or 60", value);
 		return -EINVAL;
 	}
 	return 0;
@@ -203,8 +202,8 @@ check_address(const char *option, const char *address, bool listener)
 	uint64_t port;
 
 	if (colon == NULL || colon == address || colon - address > 200 ||
-	    bench_number_parse(colon + 1, listener ? 0 : 1, 65535, &port) != 0) {
-		bench_message("--%s %s: not HOST:PORT", option, address);
+	    app_number_parse(colon + 1, listener ? 0 : 1, 65535, &port) != 0) {
+		app_message("--%s %s: not HOST:PORT", option, address);
 		return -EINVAL;
 	}
 	return 0;
@@ -215,10 +214,10 @@ static int
 accept_foreign(const char *option, const char *value)
 {
 	if (strcmp(option, "protocol") == 0 && strcmp(value, "rdma") != 0) {
-		bench_message("--protocol %s: it is rdma", value);
+		app_message("--protocol %s: it is rdma", value);
 		return -EINVAL;
 	}
-	bench_message("note: --%s has no effect here", option);
+	app_message("note: --%s has no effect here", option);
 	return 0;
 }
 
@@ -335,10 +334,10 @@ check_target(struct bench_options *options)
 {
 	if (options->trace_path != NULL || options->segment_id != NULL ||
 	    bench_options_sweep(options)) {
-		bench_message("--%s belongs to --mode initiator",
-			      options->trace_path != NULL   ? "trace"
-			      : options->segment_id != NULL ? "segment-id"
-							    : "sweep");
+		app_message("--%s belongs to --mode initiator",
+			    options->trace_path != NULL	  ? "trace"
+			    : options->segment_id != NULL ? "segment-id"
+							  : "sweep");
 		return -EINVAL;
 	}
 	if (options->listen == NULL)
@@ -353,13 +352,12 @@ check_trace(const struct bench_options *options)
 	uint64_t bytes = options->kv_bytes_per_token * TOKENS_PER_BLOCK;
 
 	if (options->hot) {
-		bench_message("--hot and --trace exclude each other");
+		app_message("--hot and --trace exclude each other");
 		return -EINVAL;
 	}
 	if (bytes % options->n_layers != 0) {
-		bench_message(
-			"--layers %u: a block of %llu bytes (512 tokens) does not divide by it",
-			options->n_layers, (unsigned long long)bytes);
+		app_message("--layers %u: a block of %llu bytes (512 tokens) does not divide by it",
+			    options->n_layers, (unsigned long long)bytes);
 		return -EINVAL;
 	}
 	return 0;
@@ -369,8 +367,8 @@ static int
 check_sweep(const struct bench_options *options)
 {
 	if (options->trace_path != NULL || options->verify) {
-		bench_message("--sweep and --%s exclude each other",
-			      options->trace_path != NULL ? "trace" : "verify");
+		app_message("--sweep and --%s exclude each other",
+			    options->trace_path != NULL ? "trace" : "verify");
 		return -EINVAL;
 	}
 	return 0;
@@ -382,11 +380,11 @@ check_initiator(const struct bench_options *options)
 	char block[32], buffer[32];
 
 	if (options->listen != NULL) {
-		bench_message("--listen belongs to --mode target; an initiator takes --segment-id");
+		app_message("--listen belongs to --mode target; an initiator takes --segment-id");
 		return -EINVAL;
 	}
 	if (options->segment_id == NULL) {
-		bench_message("--segment-id HOST:PORT is missing: the target prints it");
+		app_message("--segment-id HOST:PORT is missing: the target prints it");
 		return -EINVAL;
 	}
 	if (options->trace_path != NULL && check_trace(options) != 0)
@@ -394,13 +392,13 @@ check_initiator(const struct bench_options *options)
 	if (bench_options_sweep(options) && check_sweep(options) != 0)
 		return -EINVAL;
 	if (options->hot && options->verify) {
-		bench_message("--hot and --verify exclude each other: one block, many writers");
+		app_message("--hot and --verify exclude each other: one block, many writers");
 		return -EINVAL;
 	}
 	if (options->trace_path == NULL && options->block_bytes > options->buffer_bytes) {
-		bench_message("--block-size %s is larger than --buffer-size %s",
-			      bench_size_text(options->block_bytes, block, sizeof(block)),
-			      bench_size_text(options->buffer_bytes, buffer, sizeof(buffer)));
+		app_message("--block-size %s is larger than --buffer-size %s",
+			    app_size_text(options->block_bytes, block, sizeof(block)),
+			    app_size_text(options->buffer_bytes, buffer, sizeof(buffer)));
 		return -EINVAL;
 	}
 	return check_address("segment-id", options->segment_id, false);
@@ -415,7 +413,7 @@ check(struct bench_options *options)
 	case BENCH_MODE_INITIATOR:
 		return check_initiator(options);
 	default:
-		bench_message("--mode target or --mode initiator is missing after --");
+		app_message("--mode target or --mode initiator is missing after --");
 		return -EINVAL;
 	}
 }
@@ -451,7 +449,7 @@ note_unused(uint64_t given, uint64_t unused, const char *because)
 				 option->name);
 	}
 	if (names[0] != '\0')
-		bench_message("note: no effect %s: %s", because, names);
+		app_message("note: no effect %s: %s", because, names);
 }
 
 /* What follows from all options together. */
@@ -524,7 +522,7 @@ bench_options_parse(int argc, char **argv, struct bench_options *options)
 		given |= GIVEN(id);
 	}
 	if (optind < argc) {
-		bench_message("%s: not an option", argv[optind]);
+		app_message("%s: not an option", argv[optind]);
 		return -EINVAL;
 	}
 	complete(options, given);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <sys/queue.h>
 
-#include "message.h"
+#include "app_message.h"
 
 #define ABSENT UINT32_MAX
 
@@ -87,9 +87,8 @@ plan_request(const struct bench_trace *trace, uint64_t idx, struct bench_plan *p
 	}
 	if (n_distinct <= pool->n_slots)
 		return 0;
-	bench_message("--pool-blocks %u: request %" PRIu64
-		      " of the trace has more blocks than that",
-		      pool->n_slots, idx + 1);
+	app_message("--pool-blocks %u: request %" PRIu64 " of the trace has more blocks than that",
+		    pool->n_slots, idx + 1);
 	return -EINVAL;
 }
 
@@ -110,8 +109,7 @@ bench_plan_make(const struct bench_trace *trace, uint32_t n_slots, struct bench_
 	pool.last_in = calloc(trace->n_distinct, sizeof(*pool.last_in));
 	if (plan->steps == NULL || pool.slots == NULL || pool.slot_of == NULL ||
 	    pool.last_in == NULL) {
-		bench_message("no memory to plan %" PRIu64 " block references",
-			      trace->n_references);
+		app_message("no memory to plan %" PRIu64 " block references", trace->n_references);
 		err = -ENOMEM;
 	}
 	for (uint32_t block = 0; err == 0 && block < trace->n_distinct; block++)

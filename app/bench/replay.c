@@ -7,7 +7,8 @@
 #include <string.h>
 
 #include "counters.h"
-#include "message.h"
+#include "idle.h"
+#include "app_message.h"
 #include "pattern.h"
 #include "verify.h"
 
@@ -83,9 +84,9 @@ bench_replay_staging(const struct bench_options *options)
 	uint32_t wanted = BATCHES_PER_THREAD * blocks_per_batch(options);
 
 	if (room == 0)
-		bench_message("--buffer-size %" PRIu64 " holds less than one block of %" PRIu64
-			      " bytes for each of %u threads",
-			      options->buffer_bytes, block_bytes, options->n_threads);
+		app_message("--buffer-size %" PRIu64 " holds less than one block of %" PRIu64
+			    " bytes for each of %u threads",
+			    options->buffer_bytes, block_bytes, options->n_threads);
 	return room < wanted ? (uint32_t)room : wanted;
 }
 
@@ -240,7 +241,7 @@ start_flight(struct player *player, struct play *play)
 	player->status =
 		kvr_batch_add(flight->batch, player->transfers, fill_transfers(player, flight));
 	if (player->status != 0) {
-		bench_message("adding transfers to a batch: %s", strerror(-player->status));
+		app_message("adding transfers to a batch: %s", strerror(-player->status));
 		kvr_batch_put(flight->batch);
 		flight->batch = NULL;
 		return false;
@@ -362,7 +363,7 @@ replay_work(struct bench_worker *worker)
 {
 	struct replay *replay = worker->run->ctx;
 	struct player *player = &replay->players[worker->idx];
-	struct bench_idle idle = {0};
+	struct app_idle idle = {0};
 	struct kvr_batch *batch;
 
 	player->worker = worker;
@@ -380,7 +381,7 @@ replay_work(struct bench_worker *worker)
 		if (moved)
 			idle.n = 0;
 		else
-			bench_idle_wait(&idle);
+			app_idle_wait(&idle);
 	}
 }
 
@@ -436,7 +437,7 @@ replay_init(struct replay *replay, const struct bench_options *options)
 	for (uint32_t i = 0; err == 0 && i < options->n_threads; i++)
 		err = player_init(&replay->players[i], replay, i, n_staging);
 	if (err != 0)
-		bench_message("no memory for the replay");
+		app_message("no memory for the replay");
 	return err;
 }
 

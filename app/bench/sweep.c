@@ -10,7 +10,7 @@
 
 #include "json.h"
 #include "measure.h"
-#include "message.h"
+#include "app_message.h"
 #include "size.h"
 
 #define BAR_WIDTH 30
@@ -71,7 +71,7 @@ print_point(const struct bench_options *options, const struct bench_point *point
 	char block[32];
 
 	printf("%10s %8u %10u %10.*f %12.1f %12.1f\n",
-	       bench_size_text(point->block_bytes, block, sizeof(block)), point->n_threads,
+	       app_size_text(point->block_bytes, block, sizeof(block)), point->n_threads,
 	       point->batch_size, options->precision, in_unit(options, point->bytes_per_sec),
 	       (double)point->p50_ns / 1e3, (double)point->p99_ns / 1e3);
 	fflush(stdout);
@@ -109,7 +109,7 @@ print_size_option(const char *name, uint64_t value)
 {
 	char text[32];
 
-	print_option(name, bench_size_text(value, text, sizeof(text)));
+	print_option(name, app_size_text(value, text, sizeof(text)));
 }
 
 static void
@@ -299,8 +299,8 @@ bench_sweep_run(struct bench_node *node, int eal_argc, char **eal_argv, bool *in
 
 	sweep.points = calloc(bench_grid_size(&node->options->grid), sizeof(*sweep.points));
 	if (sweep.points == NULL) {
-		bench_message("no memory for the sweep");
-		return BENCH_USAGE;
+		app_message("no memory for the sweep");
+		return APP_USAGE;
 	}
 	bench_counters_read(node->engine, &before);
 	walk(node, &sweep);
@@ -310,5 +310,5 @@ bench_sweep_run(struct bench_node *node, int eal_argc, char **eal_argv, bool *in
 	report(&sweep, eal_argc, eal_argv);
 	free(sweep.points);
 	*interrupted = sweep.interrupted;
-	return sweep.status == 0 && err == 0 ? BENCH_OK : BENCH_FAILED;
+	return sweep.status == 0 && err == 0 ? APP_OK : APP_FAILED;
 }

@@ -43,7 +43,7 @@ struct bench_sweep {
 };
 
 /* Sweeps on the connected node and reports; *interrupted: by a signal. @return an enum
- * bench_exit. */
+ * app_exit. */
 int bench_sweep_run(struct bench_node *node, int eal_argc, char **eal_argv, bool *interrupted);
 
 #endif

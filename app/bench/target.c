@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-#include "message.h"
+#include "app_message.h"
 #include "node.h"
 #include "verify.h"
 #include "worker.h"
@@ -17,11 +17,11 @@ bench_target_run(const struct bench_options *options)
 	struct bench_verify_target target = {.node = &node};
 
 	if (bench_node_open(&node, options, options->buffer_bytes, options->block_bytes) != 0)
-		return BENCH_USAGE;
+		return APP_USAGE;
 	kvr_engine_on_call(node.engine, bench_verify_answer, &target);
 	if (bench_node_start(&node) != 0) {
 		bench_node_close(&node);
-		return BENCH_USAGE;
+		return APP_USAGE;
 	}
 	printf("listening on %s\n", kvr_engine_address(node.engine));
 	fflush(stdout);
@@ -29,5 +29,5 @@ bench_target_run(const struct bench_options *options)
 		;
 	/* stops the control thread, whose last verdict has been sent by then */
 	bench_node_close(&node);
-	return target.failed ? BENCH_FAILED : BENCH_OK;
+	return target.failed ? APP_FAILED : APP_OK;
 }

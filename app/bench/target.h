@@ -5,7 +5,7 @@
 
 #include "options.h"
 
-/* EAL runs, SIGINT and SIGTERM are blocked. @return an enum bench_exit. */
+/* EAL runs, SIGINT and SIGTERM are blocked. @return an enum app_exit. */
 int bench_target_run(const struct bench_options *options);
 
 #endif

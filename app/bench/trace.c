@@ -9,7 +9,7 @@
 
 #include <jansson.h>
 
-#include "message.h"
+#include "app_message.h"
 
 /* A trace as it grows. */
 struct loader {
@@ -24,7 +24,7 @@ struct loader {
 static int
 line_fail(const struct loader *loader, const char *what)
 {
-	bench_message("%s:%" PRIu64 ": %s", loader->path, loader->line, what);
+	app_message("%s:%" PRIu64 ": %s", loader->path, loader->line, what);
 	return -EINVAL;
 }
 
@@ -101,8 +101,7 @@ line_load(struct loader *loader, const char *text, size_t length)
 	int err;
 
 	if (json == NULL) {
-		bench_message("%s:%" PRIu64 ": no JSON: %s", loader->path, loader->line,
-			      error.text);
+		app_message("%s:%" PRIu64 ": no JSON: %s", loader->path, loader->line, error.text);
 		return -EINVAL;
 	}
 	if (!json_is_object(json))
@@ -139,7 +138,7 @@ index_ids(struct loader *loader)
 	trace->ids = malloc((n + 1) * sizeof(*trace->ids));
 	trace->references = malloc((n + 1) * sizeof(*trace->references));
 	if (trace->ids == NULL || trace->references == NULL) {
-		bench_message("%s: out of memory", loader->path);
+		app_message("%s: out of memory", loader->path);
 		return -ENOMEM;
 	}
 	if (n == 0)
@@ -172,11 +171,11 @@ load_lines(struct loader *loader, FILE *stream)
 	}
 	free(text);
 	if (err == 0 && ferror(stream)) {
-		bench_message("%s: cannot be read", loader->path);
+		app_message("%s: cannot be read", loader->path);
 		err = -EIO;
 	}
 	if (err == 0 && loader->trace.n_references == 0) {
-		bench_message("%s: holds no block references", loader->path);
+		app_message("%s: holds no block references", loader->path);
 		err = -EINVAL;
 	}
 	return err;
@@ -192,7 +191,7 @@ bench_trace_load(const char *path, struct bench_trace *trace)
 	*trace = (struct bench_trace){0};
 	if (stream == NULL) {
 		err = -errno;
-		bench_message("--trace %s: %s", path, strerror(errno));
+		app_message("--trace %s: %s", path, strerror(errno));
 		return err;
 	}
 	err = load_lines(&loader, stream);

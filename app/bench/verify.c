@@ -8,7 +8,7 @@
 
 #include <jansson.h>
 
-#include "message.h"
+#include "app_message.h"
 
 /* One call holds the target's control thread: 64 MiB take it some 10 ms. */
 #define CALL_BYTES (64ull << 20)
@@ -16,10 +16,10 @@
 void
 bench_verify_report(const struct bench_mismatch *mismatch, uint64_t round)
 {
-	bench_message("verification failed: block %" PRIu64 ", offset %" PRIu64
-		      ", expected 0x%02x, seen 0x%02x (round %" PRIu64 ")",
-		      mismatch->block, mismatch->offset_bytes, mismatch->expected, mismatch->seen,
-		      round);
+	app_message("verification failed: block %" PRIu64 ", offset %" PRIu64
+		    ", expected 0x%02x, seen 0x%02x (round %" PRIu64 ")",
+		    mismatch->block, mismatch->offset_bytes, mismatch->expected, mismatch->seen,
+		    round);
 }
 
 static json_t *
@@ -64,8 +64,8 @@ call(struct bench_worker *worker, json_t *arguments, json_t **answer)
 	free(text);
 	if (err != 0) {
 		if (bench_run_fail(worker->run, err))
-			bench_message("asking %s to verify: %s", node->options->segment_id,
-				      strerror(-err));
+			app_message("asking %s to verify: %s", node->options->segment_id,
+				    strerror(-err));
 		return err;
 	}
 	*answer = json_loads(reply, 0, NULL);
@@ -73,7 +73,7 @@ call(struct bench_worker *worker, json_t *arguments, json_t **answer)
 	if (*answer != NULL)
 		return 0;
 	if (bench_run_fail(worker->run, -EPROTO))
-		bench_message("%s answers a verification with no JSON", node->options->segment_id);
+		app_message("%s answers a verification with no JSON", node->options->segment_id);
 	return -EPROTO;
 }
 

@@ -9,36 +9,17 @@
 #include <sys/prctl.h>
 
 #include <rte_common.h>
-#include <rte_pause.h>
 
 #include "counters.h"
 #include "eal.h"
-#include "message.h"
+#include "idle.h"
+#include "app_message.h"
 #include "report.h"
 
-#define IDLE_PAUSES	 16
-#define IDLE_SLEEP_NS	 10000
-#define IDLE_MAX_NS	 50000
 #define EXPECT_MIN_NS	 40000
 #define EXPECT_MAX_NS	 2000000
 #define SIGNAL_TICK_NS	 20000000
 #define PROGRESS_TICK_NS 1000000000
-
-void
-bench_idle_wait(struct bench_idle *idle)
-{
-	struct timespec sleep = {0};
-
-	if (idle->n < IDLE_PAUSES) {
-		idle->n++;
-		rte_pause();
-		return;
-	}
-	sleep.tv_nsec = IDLE_SLEEP_NS * (long)(idle->n - IDLE_PAUSES + 1);
-	if (sleep.tv_nsec < IDLE_MAX_NS)
-		idle->n++;
-	nanosleep(&sleep, NULL);
-}
 
 bool
 bench_signal_wait(uint64_t timeout_ns)
@@ -76,11 +57,11 @@ bench_run_fail(struct bench_run *run, int err)
 void
 bench_worker_submit(struct bench_worker *worker, struct kvr_batch *batch)
 {
-	struct bench_idle idle = {0};
+	struct app_idle idle = {0};
 
 	/* a ring is full only while its poller is late */
 	while (kvr_submit(worker->client, &batch, 1) == 0)
-		bench_idle_wait(&idle);
+		app_idle_wait(&idle);
 }
 
 /* One line of all that is known. */
@@ -94,8 +75,8 @@ report_failure(const struct kvr_result *result)
 	if (result->syndrome != 0)
 		snprintf(syndrome, sizeof(syndrome), ", CQE syndrome 0x%02x, vendor 0x%02x",
 			 result->syndrome, result->vendor_syndrome);
-	bench_message("a batch failed: %s%s%s%s", strerror(-result->status), device, syndrome,
-		      result->remote_undetermined ? ", the target's memory is undetermined" : "");
+	app_message("a batch failed: %s%s%s%s", strerror(-result->status), device, syndrome,
+		    result->remote_undetermined ? ", the target's memory is undetermined" : "");
 }
 
 int
@@ -136,20 +117,20 @@ bench_worker_transfer(struct bench_worker *worker, const struct kvr_transfer *tr
 		.level = options->level,
 	};
 	struct kvr_batch *batch = kvr_batch_get(worker->client, &batch_options);
-	struct bench_idle idle = {0};
+	struct app_idle idle = {0};
 	struct kvr_result result;
 	int err;
 
 	err = kvr_batch_add(batch, transfers, n);
 	if (err != 0) {
-		bench_message("adding transfers to a batch: %s", strerror(-err));
+		app_message("adding transfers to a batch: %s", strerror(-err));
 		kvr_batch_put(batch);
 		return err;
 	}
 	bench_worker_submit(worker, batch);
 	expect_sleep(worker->expect_ns);
 	while (kvr_poll(worker->client, &batch, 1) == 0)
-		bench_idle_wait(&idle);
+		app_idle_wait(&idle);
 	kvr_batch_result(batch, &result);
 	worker->expect_ns = (worker->expect_ns * 3 + result.latency_ns) / 4;
 	err = bench_worker_account(worker, &result, n, transfers[0].op);
@@ -195,12 +176,12 @@ worker_main(void *arg)
 	cpu_set_t cpus;
 	int err;
 
-	bench_eal_spare_cpus(&cpus);
+	app_eal_spare_cpus(&cpus);
 	pthread_setaffinity_np(pthread_self(), sizeof(cpus), &cpus);
 	prctl(PR_SET_TIMERSLACK, 1000); /* 50 us by default: as long as the sleeps */
 	err = kvr_client_open(run->node->engine, &config, &worker->client);
 	if (err != 0) {
-		bench_message("opening client %u: %s", worker->idx, strerror(-err));
+		app_message("opening client %u: %s", worker->idx, strerror(-err));
 		bench_run_fail(run, err);
 	}
 	gate_wait(run);
@@ -249,8 +230,8 @@ run_spawn(struct bench_run *run)
 		__atomic_add_fetch(&run->n_running, 1, __ATOMIC_RELAXED);
 		err = pthread_create(&worker->thread, NULL, worker_main, worker);
 		if (err != 0) {
-			bench_message("creating thread %u of %u: %s", i, run->n_workers,
-				      strerror(err));
+			app_message("creating thread %u of %u: %s", i, run->n_workers,
+				    strerror(err));
 			__atomic_sub_fetch(&run->n_running, 1, __ATOMIC_RELAXED);
 			bench_run_fail(run, -err);
 			break;
@@ -266,7 +247,7 @@ bench_run_execute(struct bench_run *run, uint32_t n_workers)
 
 	run->workers = aligned_alloc(KVR_CACHE_LINE, n_workers * sizeof(*run->workers));
 	if (run->workers == NULL) {
-		bench_message("no memory for %u threads", n_workers);
+		app_message("no memory for %u threads", n_workers);
 		return -ENOMEM;
 	}
 	memset(run->workers, 0, n_workers * sizeof(*run->workers));

@@ -67,13 +67,6 @@ bench_now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* For a thread with nothing to do: a few pauses, then sleeps of 10 to 50 us, so that it does not
- * burn the CPU that the control thread or a software NIC needs. */
-struct bench_idle {
-	uint32_t n;
-};
-void bench_idle_wait(struct bench_idle *idle);
-
 /* Runs the work on n_workers threads; SIGINT and SIGTERM must be blocked in the caller. Fills the
  * run's results. 0, or -errno with one line said. The caller frees with bench_run_free(). */
 int bench_run_execute(struct bench_run *run, uint32_t n_workers);

@@ -6,6 +6,7 @@
 
 #include "eal.h"
 #include "harness.h"
+#include "app_message.h"
 #include "options.h"
 #include "size.h"
 #include "stderr_capture.h"
@@ -84,7 +85,7 @@ refuse_eal(const char *text, const char *word)
 	int err;
 
 	stderr_capture_begin(&said);
-	err = bench_eal_check(argc, argv);
+	err = app_eal_check(argc, argv);
 	stderr_capture_end(&said);
 	CU_ASSERT_EQUAL(err, -EINVAL);
 	CU_ASSERT(one_line_with(said.text, word));
@@ -101,7 +102,7 @@ accept_eal(const char *text)
 	int err;
 
 	stderr_capture_begin(&said);
-	err = bench_eal_check(argc, argv);
+	err = app_eal_check(argc, argv);
 	stderr_capture_end(&said);
 	CU_ASSERT_EQUAL(err, 0);
 	if (err != 0)
@@ -180,14 +181,14 @@ sizes_are_powers_of_two_with_k_m_g_t(void)
 	char text[32];
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
-		CU_ASSERT_EQUAL(bench_size_parse(good[i].text, &value), 0);
+		CU_ASSERT_EQUAL(app_size_parse(good[i].text, &value), 0);
 		CU_ASSERT_EQUAL(value, good[i].value);
 	}
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		CU_ASSERT(bench_size_parse(bad[i], &value) < 0);
-	CU_ASSERT_STRING_EQUAL(bench_size_text(1536, text, sizeof(text)), "1536");
-	CU_ASSERT_STRING_EQUAL(bench_size_text(3 << 20, text, sizeof(text)), "3M");
-	CU_ASSERT_STRING_EQUAL(bench_size_text(0, text, sizeof(text)), "0");
+		CU_ASSERT(app_size_parse(bad[i], &value) < 0);
+	CU_ASSERT_STRING_EQUAL(app_size_text(1536, text, sizeof(text)), "1536");
+	CU_ASSERT_STRING_EQUAL(app_size_text(3 << 20, text, sizeof(text)), "3M");
+	CU_ASSERT_STRING_EQUAL(app_size_text(0, text, sizeof(text)), "0");
 }
 
 static void
@@ -199,8 +200,7 @@ what_size_text_writes_size_parse_reads(void)
 		char text[32];
 
 		value = value << harness_between(0, (uint64_t)__builtin_clzll(value | 1));
-		CU_ASSERT_EQUAL(bench_size_parse(bench_size_text(value, text, sizeof(text)), &back),
-				0);
+		CU_ASSERT_EQUAL(app_size_parse(app_size_text(value, text, sizeof(text)), &back), 0);
 		CU_ASSERT_EQUAL(back, value);
 	}
 }
@@ -327,6 +327,7 @@ good_eal_arguments_pass(void)
 int
 main(void)
 {
+	app_message_program("kvrail-bench");
 	return HARNESS_RUN("options", TEST(transfer_engine_bench_command_lines_work),
 			   TEST(defaults_are_transfer_engine_bench_s),
 			   TEST(names_take_dash_or_underscore_and_values_stay),

@@ -1,11 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "message.h"
+#include "app_message.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 
+static const char *program = "kvrail";
+
 void
-bench_message(const char *format, ...)
+app_message_program(const char *name)
+{
+	program = name;
+}
+
+void
+app_message(const char *format, ...)
 {
 	char line[1024];
 	va_list args;
@@ -13,5 +21,5 @@ bench_message(const char *format, ...)
 	va_start(args, format);
 	vsnprintf(line, sizeof(line), format, args);
 	va_end(args);
-	fprintf(stderr, "kvrail-bench: %s\n", line);
+	fprintf(stderr, "%s: %s\n", program, line);
 }

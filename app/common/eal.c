@@ -16,7 +16,7 @@
 #include <rte_lcore.h>
 #include <rte_log.h>
 
-#include "message.h"
+#include "app_message.h"
 #include "size.h"
 
 static cpu_set_t process_cpus; /* before rte_eal_init() */
@@ -72,10 +72,10 @@ check_number(int option, const char *value)
 	uint64_t max = option == 'm' ? UINT32_MAX : option == 'n' ? 32 : 16;
 	uint64_t number;
 
-	if (bench_number_parse(value, 1, max, &number) == 0)
+	if (app_number_parse(value, 1, max, &number) == 0)
 		return 0;
-	bench_message("EAL's -%c %s: not a number from 1 to %" PRIu64 "%s", option, value, max,
-		      option == 'm' ? " (megabytes)" : "");
+	app_message("EAL's -%c %s: not a number from 1 to %" PRIu64 "%s", option, value, max,
+		    option == 'm' ? " (megabytes)" : "");
 	return -EINVAL;
 }
 
@@ -90,12 +90,12 @@ check_log_level(const char *value)
 
 	while (level > value && level[-1] != ':' && level[-1] != ',')
 		level--;
-	if (bench_number_parse(level, 1, 8, &number) == 0 || strcmp(level, "help") == 0)
+	if (app_number_parse(level, 1, 8, &number) == 0 || strcmp(level, "help") == 0)
 		return 0;
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (strcmp(level, names[i]) == 0)
 			return 0;
-	bench_message("EAL's --log-level %s: the level is 1 to 8, or emergency to debug", value);
+	app_message("EAL's --log-level %s: the level is 1 to 8, or emergency to debug", value);
 	return -EINVAL;
 }
 
@@ -111,7 +111,7 @@ copy_arguments(int argc, char **argv)
 	char **copy = calloc((size_t)(argc + N_QUIET + 1), sizeof(*copy));
 
 	if (copy == NULL) {
-		bench_message("out of memory");
+		app_message("out of memory");
 		return NULL;
 	}
 	copy[0] = argv[0];
@@ -121,7 +121,17 @@ copy_arguments(int argc, char **argv)
 }
 
 int
-bench_eal_check(int argc, char **argv)
+app_eal_separator(int argc, char **argv)
+{
+	int i = 1;
+
+	while (i < argc && strcmp(argv[i], "--") != 0)
+		i++;
+	return i;
+}
+
+int
+app_eal_check(int argc, char **argv)
 {
 	char **args = copy_arguments(argc, argv);
 	int err = 0;
@@ -141,12 +151,12 @@ bench_eal_check(int argc, char **argv)
 			err = check_log_level(optarg);
 		else if (option == 0 && strcmp(long_options[index].name, "proc-type") == 0 &&
 			 strcmp(optarg, "primary") != 0) {
-			bench_message("EAL's --proc-type %s: kvrail is a primary process", optarg);
+			app_message("EAL's --proc-type %s: kvrail is a primary process", optarg);
 			err = -EINVAL;
 		}
 	}
 	if (err == 0 && optind < argc) {
-		bench_message("%s: not an EAL option; kvrail-bench's own follow --", args[optind]);
+		app_message("%s: not an EAL option; the program's own follow --", args[optind]);
 		err = -EINVAL;
 	}
 	free(args);
@@ -181,7 +191,7 @@ read_hugepages(const char *dir, const char *file)
 }
 
 int
-bench_eal_check_hugepages(int argc, char **argv, uint64_t bytes)
+app_eal_check_hugepages(int argc, char **argv, uint64_t bytes)
 {
 	const uint64_t page_bytes = 2 << 20;
 	uint64_t need_bytes = bytes + (64 << 20); /* EAL's heap: rings, clients, pollers */
@@ -207,12 +217,12 @@ bench_eal_check_hugepages(int argc, char **argv, uint64_t bytes)
 	if (free_bytes >= need_bytes)
 		return 0;
 	need_bytes = (need_bytes + page_bytes - 1) / page_bytes * page_bytes;
-	bench_message("%s of hugepages needed, %s free; reserve them: echo %" PRIu64 " > "
-		      "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages",
-		      bench_size_text(need_bytes, need, sizeof(need)),
-		      bench_size_text(free_bytes, have, sizeof(have)),
-		      read_hugepages("hugepages-2048kB", "nr_hugepages") +
-			      (need_bytes - free_bytes) / page_bytes);
+	app_message("%s of hugepages needed, %s free; reserve them: echo %" PRIu64 " > "
+		    "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages",
+		    app_size_text(need_bytes, need, sizeof(need)),
+		    app_size_text(free_bytes, have, sizeof(have)),
+		    read_hugepages("hugepages-2048kB", "nr_hugepages") +
+			    (need_bytes - free_bytes) / page_bytes);
 	return -ENOMEM;
 }
 
@@ -225,7 +235,7 @@ explain(FILE *output, int err)
 	if (fgets(line, sizeof(line), output) == NULL)
 		snprintf(line, sizeof(line), "%s", strerror(err));
 	line[strcspn(line, "\n")] = '\0';
-	bench_message("EAL does not start: %s", strncmp(line, "EAL: ", 5) == 0 ? line + 5 : line);
+	app_message("EAL does not start: %s", strncmp(line, "EAL: ", 5) == 0 ? line + 5 : line);
 }
 
 static void
@@ -238,7 +248,7 @@ pass_on(FILE *output)
 }
 
 int
-bench_eal_init(int argc, char **argv)
+app_eal_init(int argc, char **argv)
 {
 	char **args = copy_arguments(argc, argv);
 	FILE *output = tmpfile();
@@ -247,7 +257,7 @@ bench_eal_init(int argc, char **argv)
 	int n;
 
 	if (args == NULL || output == NULL || saved_out < 0 || saved_err < 0) {
-		bench_message("EAL does not start: %s", strerror(errno));
+		app_message("EAL does not start: %s", strerror(errno));
 		return -EINVAL;
 	}
 	sched_getaffinity(0, sizeof(process_cpus), &process_cpus);
@@ -271,7 +281,7 @@ bench_eal_init(int argc, char **argv)
 }
 
 void
-bench_eal_spare_cpus(cpu_set_t *cpus)
+app_eal_spare_cpus(cpu_set_t *cpus)
 {
 	cpu_set_t pollers, lcore_cpus;
 	unsigned int lcore;

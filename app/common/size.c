@@ -12,7 +12,7 @@
 static const char units[] = "KMGT";
 
 int
-bench_size_parse(const char *text, uint64_t *value)
+app_size_parse(const char *text, uint64_t *value)
 {
 	char *end;
 	uint64_t number;
@@ -38,7 +38,7 @@ bench_size_parse(const char *text, uint64_t *value)
 }
 
 int
-bench_number_parse(const char *text, uint64_t min, uint64_t max, uint64_t *value)
+app_number_parse(const char *text, uint64_t min, uint64_t max, uint64_t *value)
 {
 	char *end;
 	uint64_t number;
@@ -54,7 +54,7 @@ bench_number_parse(const char *text, uint64_t min, uint64_t max, uint64_t *value
 }
 
 int
-bench_seconds_parse(const char *text, uint64_t *ns)
+app_seconds_parse(const char *text, uint64_t *ns)
 {
 	char *end;
 	double seconds;
@@ -69,7 +69,7 @@ bench_seconds_parse(const char *text, uint64_t *ns)
 }
 
 const char *
-bench_size_text(uint64_t value, char *text, size_t n)
+app_size_text(uint64_t value, char *text, size_t n)
 {
 	unsigned int i = 0;
 
