@@ -37,6 +37,6 @@
 #define KVR_FLUSH_MS	  1000 /* a QP in ERR that has not flushed by then is reset */
 #define KVR_FENCE_MS	  100  /* a peer that has not fenced a lane by then: docs/ordering.md */
 #define KVR_MESSAGE_BYTES (1 << 20) /* one control message, at most */
-#define KVR_PROTOCOL	  1	    /* version of the handshake */
+#define KVR_PROTOCOL	  2	    /* version of the handshake */
 
 #endif

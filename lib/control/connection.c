@@ -116,6 +116,7 @@ kvr_connection_create(struct kvr_engine *engine, int fd, bool initiator, const c
 	connection->initiator = initiator;
 	connection->opened_ns = kvr_now_ns();
 	snprintf(connection->name, sizeof(connection->name), "%s", name);
+	snprintf(connection->address, sizeof(connection->address), "%s", name);
 	LIST_INIT(&connection->requests);
 	LIST_INIT(&connection->fences);
 	pthread_mutex_init(&connection->lock, NULL);

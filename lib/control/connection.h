@@ -37,7 +37,8 @@ struct kvr_connection {
 	struct kvr_stream stream;
 	bool initiator;
 	char name[KVR_NAME_BYTES]; /* of the peer; its address until it has said hello */
-	struct kvr_peer *peer;	   /* initiator's, under control_lock; NULL: not published */
+	char address[KVR_NAME_BYTES];
+	struct kvr_peer *peer; /* initiator's, under control_lock; NULL: not published */
 
 	pthread_mutex_t lock; /* guards the paragraph */
 	pthread_cond_t cond;
@@ -56,7 +57,7 @@ struct kvr_connection {
 
 	/* target's, the control thread's */
 	uint64_t opened_ns;
-	bool greeted;
+	bool greeted; /* atomic: the telemetry reads it, and then the name and n_qps */
 	struct kvr_hello_device devices[KVR_MAX_DEVICES]; /* the initiator's */
 	uint32_t n_devices;
 	struct ibv_qp **qps; /* passive, each serving one lane of the initiator */

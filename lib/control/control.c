@@ -46,11 +46,14 @@ lose_lanes(struct kvr_engine *engine, struct kvr_connection *connection, int err
 	pthread_mutex_unlock(&engine->control_lock);
 }
 
-/* Lets go of a connection. An initiator's belongs to its opener, who frees it. */
+/* Lets go of a connection, for `err`; -ESHUTDOWN: its owner wanted that. An initiator's belongs to
+ * its opener, who frees it. */
 static void
-connection_end(struct kvr_connection *connection, int err, bool wanted)
+connection_end(struct kvr_connection *connection, int err)
 {
-	kvr_connection_fail(connection, err);
+	bool wanted = err == -ESHUTDOWN;
+
+	kvr_connection_fail(connection, wanted ? -ECONNRESET : err);
 	if (!connection->initiator) {
 		if (!wanted && connection->n_qps > 0)
 			KVR_LOG(INFO, "peer %s: its connection has ended (%s), its %u QPs too\n",
@@ -73,11 +76,16 @@ connection_end(struct kvr_connection *connection, int err, bool wanted)
 static void
 initiator_message(struct kvr_connection *connection, json_t *message)
 {
-	if (strcmp(kvr_message_type(message), "fenced") != 0) {
+	const char *type = kvr_message_type(message);
+
+	if (strcmp(type, "fenced") == 0) {
+		kvr_fence_confirm(connection, message);
+	} else if (strcmp(type, "reconnected") == 0) {
+		kvr_revive_confirm(connection, message);
+	} else {
 		kvr_connection_answer(connection, message);
 		return;
 	}
-	kvr_fence_confirm(connection, message);
 	json_decref(message);
 }
 
@@ -126,12 +134,12 @@ connection_write(struct kvr_connection *connection, uint64_t now_ns, bool *want_
 	return ret;
 }
 
-/* False: it is over, and is not to be touched again. */
-static bool
+/* 0; why it is over; or -ESHUTDOWN: its owner wants it to be. */
+static int
 connection_turn(struct kvr_connection *connection, short revents)
 {
 	uint64_t now_ns = kvr_now_ns();
-	bool want_close;
+	bool want_close = false;
 	int ret = 0;
 
 	if (revents != 0)
@@ -144,11 +152,7 @@ connection_turn(struct kvr_connection *connection, short revents)
 	if (ret == 0 && !connection->initiator && !connection->greeted &&
 	    now_ns - connection->opened_ns > HELLO_NS)
 		ret = -ETIMEDOUT;
-	if (ret != 0)
-		connection_end(connection, ret, false);
-	else if (want_close)
-		connection_end(connection, -ECONNRESET, true);
-	return ret == 0 && !want_close;
+	return ret == 0 && want_close ? -ESHUTDOWN : ret;
 }
 
 /* ---- new connections ---- */
@@ -255,11 +259,11 @@ listener_open(struct kvr_engine *engine, const char *listen, struct kvr_error *e
 
 /* ---- events of devices ---- */
 
-/* An event is for the operator to read. A QP that it ends, one of our lanes or one that serves a
- * peer's, ends that lane alone, by the error CQE of its next request: the connection and the other
- * lanes stay. */
+/* A port that goes down takes its lanes out of use, and one that comes back brings them back. Other
+ * events are for the operator to read: a QP that one ends, our lane's or one that serves a peer's,
+ * ends that lane alone, by the error CQE of its next request. */
 static void
-device_event(const struct kvr_device *device)
+device_event(struct kvr_engine *engine, const struct kvr_device *device)
 {
 	struct ibv_async_event event;
 	const char *what;
@@ -273,6 +277,12 @@ device_event(const struct kvr_device *device)
 			event.element.qp->qp_num, what);
 	else
 		KVR_LOG(WARNING, "device %s: %s\n", device->name, what);
+	if (event.event_type == IBV_EVENT_DEVICE_FATAL ||
+	    (event.event_type == IBV_EVENT_PORT_ERR && event.element.port_num == device->port))
+		kvr_port_changed(engine, device, false);
+	else if (event.event_type == IBV_EVENT_PORT_ACTIVE &&
+		 event.element.port_num == device->port)
+		kvr_port_changed(engine, device, true);
 	/* Before the QP can be destroyed, which waits for this. */
 	ibv_ack_async_event(&event);
 }
@@ -318,14 +328,17 @@ turn_connections(struct kvr_control *control, const struct pollfd *fds, uint32_t
 
 	while (n-- > 0) {
 		struct kvr_connection *connection = control->connections[n];
+		int ret = connection_turn(connection, fds[n].revents);
 
-		if (connection_turn(connection, fds[n].revents)) {
+		if (ret == 0) {
 			next_ns = RTE_MIN(next_ns, kvr_fences_expire(connection, kvr_now_ns()));
 			continue;
 		}
+		/* Out of the telemetry's sight before it is freed. */
 		pthread_mutex_lock(&control->lock);
 		control->connections[n] = control->connections[--control->n_connections];
 		pthread_mutex_unlock(&control->lock);
+		connection_end(connection, ret);
 	}
 	return next_ns;
 }
@@ -333,11 +346,14 @@ turn_connections(struct kvr_control *control, const struct pollfd *fds, uint32_t
 static void
 turn_lanes(struct kvr_engine *engine)
 {
+	uint64_t now_ns = kvr_now_ns();
 	uint32_t i;
 
 	pthread_mutex_lock(&engine->control_lock);
-	for (i = 0; i < engine->n_peers; i++)
+	for (i = 0; i < engine->n_peers; i++) {
 		kvr_lanes_drain(engine, engine->peers[i]);
+		kvr_lanes_revive(engine, engine->peers[i], now_ns);
+	}
 	pthread_mutex_unlock(&engine->control_lock);
 }
 
@@ -356,11 +372,12 @@ control_main(void *arg)
 		    0)
 			continue;
 		kvr_telemetry_sample(engine);
-		if (fds[0].revents != 0 && read(control->wake_fd, &wakes, sizeof(wakes)) > 0)
-			turn_lanes(engine);
+		if (fds[0].revents != 0 && read(control->wake_fd, &wakes, sizeof(wakes)) < 0)
+			KVR_LOG(ERR, "cannot read the eventfd: %s\n", strerror(errno));
+		turn_lanes(engine);
 		for (i = 0; i < engine->n_devices; i++)
 			if (fds[2 + i].revents & POLLIN)
-				device_event(&engine->devices[i]);
+				device_event(engine, &engine->devices[i]);
 		next_ns = turn_connections(control, fds + 2 + engine->n_devices, n);
 		if (fds[1].revents & POLLIN)
 			listener_accept(control);
@@ -381,14 +398,19 @@ kvr_control_wake(struct kvr_engine *engine)
 static void
 control_free(struct kvr_control *control)
 {
+	struct kvr_engine *engine = control->engine;
+
+	/* From here on the telemetry finds none. */
+	pthread_mutex_lock(&engine->control_lock);
+	engine->control = NULL;
+	pthread_mutex_unlock(&engine->control_lock);
+	engine->address[0] = '\0';
 	if (control->listen_fd >= 0)
 		close(control->listen_fd);
 	if (control->wake_fd >= 0)
 		close(control->wake_fd);
 	pthread_mutex_destroy(&control->lock);
 	pthread_mutex_destroy(&control->open_lock);
-	control->engine->control = NULL;
-	control->engine->address[0] = '\0';
 	free(control);
 }
 
@@ -438,6 +460,6 @@ kvr_control_stop(struct kvr_engine *engine)
 	pthread_join(control->thread, NULL);
 	/* Segments are closed, so that what is left are peers that connected to us. */
 	for (i = 0; i < control->n_connections; i++)
-		connection_end(control->connections[i], -ESHUTDOWN, true);
+		connection_end(control->connections[i], -ESHUTDOWN);
 	control_free(control);
 }

@@ -80,6 +80,19 @@ void kvr_lanes_drain(const struct kvr_engine *engine, struct kvr_peer *peer);
 /* Takes the lanes out of use and from their pollers, and frees them. */
 void kvr_lanes_destroy(const struct kvr_engine *engine, struct kvr_peer *peer);
 
+/* A new QP for a lane that its poller has let go, in INIT; the old one goes. 0 or -errno. */
+int kvr_lane_renew(struct kvr_lane *lane);
+
+/* ---- revive.c: dead lanes come back; control thread, under control_lock ---- */
+
+/* Tries those that are due. */
+void kvr_lanes_revive(struct kvr_engine *engine, struct kvr_peer *peer, uint64_t now_ns);
+/* A port went down: its lanes go out of use at once, not when their retries are used up. Or it is
+ * back: they are tried now. Takes control_lock itself. */
+void kvr_port_changed(struct kvr_engine *engine, const struct kvr_device *device, bool up);
+/* The peer's answer: a QP for a lane, or why there is none. Takes control_lock itself. */
+void kvr_revive_confirm(struct kvr_connection *connection, const json_t *message);
+
 /* ---- fence.c: the initiator's side; control thread but for kvr_fences_lose() ---- */
 
 /* Asks for a fence of lanes, whose places in the connect message are `places`. */

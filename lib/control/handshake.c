@@ -282,6 +282,12 @@ kvr_lanes_parse(const json_t *message, struct kvr_lane_offer *offers, uint32_t m
 	return ret;
 }
 
+int
+kvr_place_parse(const json_t *message, uint32_t max, uint32_t *place, struct kvr_error *error)
+{
+	return get_u32(message, "place", 0, max - 1, place, error);
+}
+
 /* ---- fence ---- */
 
 json_t *

@@ -12,9 +12,12 @@
  *                                 <-   reply {status, body}
  *     fence {lanes: places}       ->
  *                                 <-   fenced
+ *     reconnect {place, lanes: 1} ->
+ *                                 <-   reconnected {lanes: 1}, or {reason}
  *
  * A place is a lane's in the list of connect: QP numbers are each device's own, and may be alike.
- * Every answer carries the "id" of its request; "refused {reason}" may stand for each.
+ * Every answer carries the "id" of its request; "refused {reason}" may stand for each, and ends the
+ * connection.
  */
 #ifndef KVR_HANDSHAKE_H
 #define KVR_HANDSHAKE_H
@@ -74,6 +77,9 @@ json_t *kvr_lanes_build(const char *type, const struct kvr_lane_offer *offers, u
 /* offers has room for `max`; sets *n. */
 int kvr_lanes_parse(const json_t *message, struct kvr_lane_offer *offers, uint32_t max, uint32_t *n,
 		    struct kvr_error *error);
+
+/* The place that a reconnect names, below `max`. */
+int kvr_place_parse(const json_t *message, uint32_t max, uint32_t *place, struct kvr_error *error);
 
 json_t *kvr_fence_build(const uint32_t *places, uint32_t n);
 /* places, all below `max`, has room for as many; sets *n. */

@@ -220,6 +220,36 @@ kvr_lanes_create(struct kvr_engine *engine, struct kvr_peer *peer, const struct 
 	return ret;
 }
 
+/* A new QP, in INIT, in place of one that its poller has let go. */
+int
+kvr_lane_renew(struct kvr_lane *lane)
+{
+	struct kvr_poller_device *on = kvr_poller_device_find(lane->poller, lane->device);
+	struct kvr_sq *sq;
+	int ret;
+
+	ret = on->driver->sq_create(lane->device->context, &on->uar, on->cq, KVR_SQ_SLOTS, &sq);
+	if (ret != 0)
+		return ret;
+	ret = qp_to_init(sq->qp, lane->device, 0);
+	if (ret != 0) {
+		on->driver->sq_destroy(sq);
+		return ret;
+	}
+	lane->driver->sq_destroy(lane->sq);
+	lane->sq = sq;
+	lane->psn = (uint32_t)rte_rand() & PSN_MASK;
+	lane->inflight_bytes = 0;
+	lane->probe_bytes = 0;
+	lane->status = 0;
+	lane->syndrome = 0;
+	lane->vendor_syndrome = 0;
+	lane->want_error = KVR_LANE_NO_REQUEST;
+	lane->fence = KVR_FENCE_PENDING;
+	lane->n_renewals++;
+	return 0;
+}
+
 uint32_t
 kvr_lanes_list(const struct kvr_engine *engine, const struct kvr_peer *peer,
 	       struct kvr_lane **lanes)
@@ -317,8 +347,7 @@ kvr_lanes_destroy(const struct kvr_engine *engine, struct kvr_peer *peer)
 	kvr_lanes_fail(engine, peer, -ECONNRESET);
 	for (i = 0; i < n; i++) {
 		/* The flush of what is in flight, or after KVR_FLUSH_MS the reset, frees it. */
-		while (lanes[i]->state != KVR_LANE_CONNECTING &&
-		       kvr_lane_detach(lanes[i]) == -EBUSY) {
+		while (kvr_lane_detach(lanes[i]) == -EBUSY) {
 			kvr_lanes_drain(engine, peer);
 			nanosleep(&retry, NULL);
 		}

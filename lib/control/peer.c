@@ -67,8 +67,8 @@ say_hello(struct kvr_engine *engine, struct kvr_peer *peer, uint64_t deadline_ns
 
 /* Offers a QP for each lane, and connects the lanes to what the peer made for them. */
 static int
-connect_lanes(struct kvr_engine *engine, struct kvr_peer *peer, const struct kvr_hello *remote,
-	      uint64_t deadline_ns, struct kvr_error *error)
+connect_lanes(struct kvr_engine *engine, struct kvr_peer *peer, uint64_t deadline_ns,
+	      struct kvr_error *error)
 {
 	struct kvr_lane_offer offers[KVR_MAX_CONNECT_LANES];
 	struct kvr_lane *lanes[KVR_MAX_CONNECT_LANES];
@@ -100,7 +100,7 @@ connect_lanes(struct kvr_engine *engine, struct kvr_peer *peer, const struct kvr
 		return kvr_fail(error, -EPROTO, "peer %s: connected: %s", peer->address,
 				ret != 0 ? why.text : "not a QP for each lane");
 	for (i = 0; i < n; i++) {
-		ret = kvr_lane_connect(lanes[i], &remote->devices[lanes[i]->remote_idx],
+		ret = kvr_lane_connect(lanes[i], &peer->devices[lanes[i]->remote_idx],
 				       offers[i].qpn, offers[i].psn);
 		if (ret != 0)
 			return kvr_fail(error, ret, "peer %s: device %s cannot connect a QP: %s",
@@ -180,6 +180,7 @@ peer_free(struct kvr_engine *engine, struct kvr_peer *peer)
 	kvr_lanes_destroy(engine, peer);
 	if (peer->connection != NULL)
 		kvr_connection_close(peer->connection);
+	free(peer->devices);
 	free(peer);
 }
 
@@ -198,16 +199,22 @@ peer_create(struct kvr_engine *engine, const char *address, uint64_t deadline_ns
 	if (peer == NULL)
 		return kvr_fail(error, -ENOMEM, "out of memory");
 	strcpy(peer->address, address);
+	peer->devices = calloc(KVR_MAX_DEVICES, sizeof(*peer->devices));
+	if (peer->devices == NULL) {
+		free(peer);
+		return kvr_fail(error, -ENOMEM, "out of memory");
+	}
 	ret = kvr_connection_open(engine, address, deadline_ns, &peer->connection, error);
 	if (ret == 0)
 		ret = say_hello(engine, peer, deadline_ns, &remote, error);
 	if (ret == 0) {
 		memcpy(peer->name, remote.name, sizeof(peer->name));
+		memcpy(peer->devices, remote.devices, sizeof(remote.devices));
 		segments_fill(peer, &remote);
 		ret = kvr_lanes_create(engine, peer, &remote, error);
 	}
 	if (ret == 0)
-		ret = connect_lanes(engine, peer, &remote, deadline_ns, error);
+		ret = connect_lanes(engine, peer, deadline_ns, error);
 	if (ret == 0)
 		ret = peer_publish(engine, peer, error);
 	if (ret != 0) {

@@ -35,6 +35,8 @@ struct kvr_lane_set {
 	struct kvr_lane *lanes[KVR_MAX_LANES];
 };
 
+struct kvr_hello_device;
+
 struct kvr_peer {
 	struct kvr_lane_set lanes[KVR_MAX_POLLERS]; /* by poller index */
 	struct kvr_segment segments[KVR_MAX_SEGMENTS];
@@ -46,6 +48,7 @@ struct kvr_peer {
 	/* cold: the control side's */
 	char name[KVR_NAME_BYTES];
 	char address[256];
+	struct kvr_hello_device *devices; /* as its hello has them */
 	struct kvr_connection *connection;
 };
 

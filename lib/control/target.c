@@ -119,7 +119,8 @@ on_hello(struct kvr_connection *connection, const json_t *message)
 	memcpy(connection->name, remote.name, sizeof(connection->name));
 	memcpy(connection->devices, remote.devices, sizeof(connection->devices));
 	connection->n_devices = remote.n_devices;
-	connection->greeted = true;
+	/* Release: the name is there for the telemetry. */
+	__atomic_store_n(&connection->greeted, true, __ATOMIC_RELEASE);
 	kvr_target_hello(connection->engine, true, &ours);
 	return answer(connection, message, kvr_hello_build(&ours));
 }
@@ -128,7 +129,8 @@ on_hello(struct kvr_connection *connection, const json_t *message)
 
 /* Makes the passive QP of one offer and turns the offer into its answer. */
 static int
-serve_lane(struct kvr_connection *connection, struct kvr_lane_offer *offer, struct kvr_error *error)
+serve_lane(struct kvr_connection *connection, struct kvr_lane_offer *offer, struct ibv_qp **qp,
+	   struct kvr_error *error)
 {
 	struct kvr_engine *engine = connection->engine;
 	struct kvr_device *device;
@@ -141,14 +143,12 @@ serve_lane(struct kvr_connection *connection, struct kvr_lane_offer *offer, stru
 	if (device->link_layer != connection->devices[offer->device].link_layer)
 		return kvr_fail(error, -EPROTO, "device %s is of another link layer than %s",
 				device->name, connection->devices[offer->device].name);
-	ret = kvr_passive_qp_create(device, &connection->devices[offer->device], offer,
-				    &connection->qps[connection->n_qps]);
+	ret = kvr_passive_qp_create(device, &connection->devices[offer->device], offer, qp);
 	if (ret != 0)
 		return kvr_fail(error, ret, "device %s cannot make a QP: %s", device->name,
 				strerror(-ret));
-	offer->qpn = connection->qps[connection->n_qps]->qp_num;
+	offer->qpn = (*qp)->qp_num;
 	offer->psn = (uint32_t)rte_rand() & PSN_MASK; /* of requests that it never sends */
-	connection->n_qps++;
 	return 0;
 }
 
@@ -168,14 +168,45 @@ on_connect(struct kvr_connection *connection, const json_t *message)
 	connection->qps = calloc(n, sizeof(*connection->qps));
 	if (connection->qps == NULL)
 		return refuse(connection, message, "out of memory");
-	for (i = 0; ret == 0 && i < n; i++)
-		ret = serve_lane(connection, &offers[i], &error);
+	for (i = 0; ret == 0 && i < n; i++) {
+		ret = serve_lane(connection, &offers[i], &connection->qps[i], &error);
+		connection->n_qps += ret == 0;
+	}
 	if (ret != 0) {
 		kvr_target_release(connection);
 		return refuse(connection, message, "connect: %s", error.text);
 	}
 	KVR_LOG(INFO, "peer %s connected: %u lanes\n", connection->name, n);
 	return answer(connection, message, kvr_lanes_build("connected", offers, n));
+}
+
+/* A QP in place of one whose lane has died. That this cannot be had now ends nothing: the initiator
+ * asks again. */
+static int
+on_reconnect(struct kvr_connection *connection, const json_t *message)
+{
+	struct kvr_lane_offer offer;
+	struct kvr_error error = {""};
+	uint32_t n, place = 0;
+	struct ibv_qp *qp;
+	int ret;
+
+	if (connection->n_qps == 0)
+		return refuse(connection, message, "reconnect needs a connect before it");
+	ret = kvr_place_parse(message, connection->n_qps, &place, &error);
+	if (ret == 0)
+		ret = kvr_lanes_parse(message, &offer, 1, &n, &error);
+	if (ret != 0)
+		return refuse(connection, message, "reconnect: %s", error.text);
+	ret = serve_lane(connection, &offer, &qp, &error);
+	if (ret != 0)
+		return answer(connection, message,
+			      json_pack("{s:s, s:s}", "type", "reconnected", "reason", error.text));
+	ibv_destroy_qp(connection->qps[place]);
+	connection->qps[place] = qp;
+	KVR_LOG(INFO, "peer %s: lane %u of %u is made anew\n", connection->name, place,
+		connection->n_qps);
+	return answer(connection, message, kvr_lanes_build("reconnected", &offer, 1));
 }
 
 void
@@ -269,6 +300,8 @@ kvr_target_message(struct kvr_connection *connection, const json_t *message)
 		return on_connect(connection, message);
 	if (strcmp(type, "fence") == 0)
 		return on_fence(connection, message);
+	if (strcmp(type, "reconnect") == 0)
+		return on_reconnect(connection, message);
 	if (strcmp(type, "call") == 0)
 		return on_call(connection, message);
 	return refuse(connection, message, "unknown message '%.32s'", type);

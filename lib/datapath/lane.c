@@ -23,6 +23,30 @@ byte_cost_of(const struct kvr_device *device)
 	return bytes_per_sec == 0 ? 1 << 16 : (rte_get_tsc_hz() << 16) / bytes_per_sec + 1;
 }
 
+/* On a QP made anew, a READ first: a path that is still broken is to cost nobody anything. It is
+ * the poller's own part's, which never ends. */
+static void
+lane_sound(struct kvr_poller *poller, struct kvr_lane *lane)
+{
+	const struct kvr_segment *segment = &lane->peer->segments[0];
+	struct kvr_sq *sq = lane->sq;
+
+	sq->slices[sq->pi & sq->mask] = (struct kvr_slice){
+		.remote_addr = segment->remote_addr,
+		.rkey = segment->keys[lane->remote_idx].strict_rkey,
+		.op = KVR_SLICE_PROOF,
+		.length_bytes = 1,
+		.lkey = lane->sink_lkey,
+		.local_addr = lane->sink_addr,
+		.part = &poller->sounding,
+	};
+	sq->pi++;
+	lane->inflight_bytes = 1;
+	poller->sounding.n_inflight++;
+	poller->sounding.lanes[lane->idx].n_inflight++;
+	sq->post(sq);
+}
+
 static int
 attach_owner(struct kvr_poller *poller, void *arg)
 {
@@ -42,7 +66,10 @@ attach_owner(struct kvr_poller *poller, void *arg)
 	lane->byte_cost = byte_cost_of(lane->device);
 	on->n_lanes++;
 	poller->lanes[poller->n_lanes++] = lane;
-	__atomic_store_n(&lane->state, KVR_LANE_ACTIVE, __ATOMIC_RELAXED);
+	if (lane->n_renewals != 0 && lane->peer->n_segments != 0)
+		lane_sound(poller, lane);
+	else
+		__atomic_store_n(&lane->state, KVR_LANE_ACTIVE, __ATOMIC_RELAXED);
 	return 0;
 }
 
@@ -52,6 +79,19 @@ kvr_lane_attach(struct kvr_lane *lane)
 	return kvr_poller_call(lane->poller, attach_owner, lane);
 }
 
+/* Does a part wait for the lane to be dead, or has yet to see that it is? */
+static bool
+lane_holds(const struct kvr_poller *poller, const struct kvr_lane *lane)
+{
+	const struct kvr_part *part;
+
+	TAILQ_FOREACH (part, &poller->live, live_link)
+		if (part->segment->peer == lane->peer &&
+		    ((part->held & 1u << lane->idx) != 0 || part->lanes[lane->idx].unproven))
+			return true;
+	return false;
+}
+
 static int
 detach_owner(struct kvr_poller *poller, void *arg)
 {
@@ -59,7 +99,7 @@ detach_owner(struct kvr_poller *poller, void *arg)
 	struct kvr_poller_device *on = kvr_poller_device_find(poller, lane->device);
 	uint32_t i;
 
-	if (lane->sq->ci != lane->sq->pi)
+	if (lane->sq->ci != lane->sq->pi || lane_holds(poller, lane))
 		return -EBUSY;
 	for (i = 0; i < poller->n_lanes; i++) {
 		if (poller->lanes[i] != lane)
@@ -82,7 +122,7 @@ kvr_lane_detach(struct kvr_lane *lane)
 void
 kvr_lane_drain_owner(struct kvr_lane *lane, int status, uint8_t syndrome, uint8_t vendor)
 {
-	if (lane->state != KVR_LANE_ACTIVE)
+	if (lane->state != KVR_LANE_ACTIVE && lane->state != KVR_LANE_CONNECTING)
 		return;
 	lane->status = status;
 	lane->syndrome = syndrome;
@@ -194,5 +234,7 @@ kvr_lanes_tick(struct kvr_poller *poller, uint64_t now_tsc)
 			byte_cost_tick(lane, now_tsc);
 		else if (lane->state == KVR_LANE_DRAINING)
 			drain(poller, lane, now_tsc);
+		else if (lane->state == KVR_LANE_CONNECTING && lane->sq->ci == lane->sq->pi)
+			__atomic_store_n(&lane->state, KVR_LANE_ACTIVE, __ATOMIC_RELAXED);
 	}
 }

@@ -16,7 +16,7 @@ struct kvr_poller;
 struct kvr_peer;
 
 enum kvr_lane_state {
-	KVR_LANE_CONNECTING, /* has a QP, no poller looks at it yet */
+	KVR_LANE_CONNECTING, /* has a QP; no poller looks at it yet, or its first READ is out */
 	KVR_LANE_ACTIVE,
 	KVR_LANE_DRAINING, /* takes no more slices; waits for the local flush and the remote fence
 			    */
@@ -71,11 +71,19 @@ struct kvr_lane {
 	uint32_t fence;	     /* atomic: enum kvr_lane_fence, set by the control thread */
 	uint32_t remote_qpn;
 	uint32_t psn, remote_psn;
+	/* ---- the control thread's, under control_lock: revive.c ---- */
+	uint64_t due_ns;     /* when to try, or when the peer is late; 0: nothing is due */
+	uint64_t question;   /* the id of what the peer was asked; 0: nothing */
+	uint64_t revived_ns; /* when its QP was last made anew */
+	uint32_t n_tries;    /* since it last lived long */
+	uint32_t n_renewals; /* of its QP, well or not */
 };
 
-/* Gives the lane to its poller, ACTIVE. Waits for it; set-up path. 0 or -errno. */
+/* Gives the lane to its poller. Waits for that; set-up path. ACTIVE at once; one whose QP was made
+ * anew only when a READ has come back on it. 0 or -errno. */
 int kvr_lane_attach(struct kvr_lane *lane);
-/* Takes it back. -EBUSY while something is in flight: fail it first, and try again. */
+/* Takes it back. -EBUSY while something is in flight, or a part waits for its end: fail it first,
+ * and try again. */
 int kvr_lane_detach(struct kvr_lane *lane);
 /* Takes the lane out of use: the poller fails what is on it with `status` (-ECONNRESET ...) once
  * the flush is in. The caller moves the QP to ERR, before or after. Set-up path. 0 or -errno. */

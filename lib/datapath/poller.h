@@ -46,7 +46,8 @@ struct kvr_poller {
 	struct kvr_poller_device devices[KVR_MAX_DEVICES]; /* its own, packed: n_devices of them */
 	struct kvr_port ports[KVR_MAX_CLIENTS];
 	struct kvr_part_list live;
-	struct rte_ring *calls; /* struct kvr_poller_request *, any thread to poller */
+	struct kvr_part sounding; /* what READs on new QPs belong to: lane.c */
+	struct rte_ring *calls;	  /* struct kvr_poller_request *, any thread to poller */
 
 	struct kvr_poller_counters counters;
 	struct kvr_device_counters

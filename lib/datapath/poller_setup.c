@@ -84,6 +84,8 @@ kvr_poller_create(struct kvr_engine *engine, unsigned int lcore, uint32_t idx, b
 	TAILQ_INIT(&poller->runnable[KVR_CLASS_BULK]);
 	TAILQ_INIT(&poller->runnable[KVR_CLASS_LATENCY]);
 	TAILQ_INIT(&poller->live);
+	poller->sounding.runnable = true;     /* so that it is never settled, ... */
+	poller->sounding.status = -ECANCELED; /* ... and is failed already */
 	pthread_mutex_init(&poller->calls_lock, NULL);
 	poller->calls = kvr_ring_create(CALLS, RING_F_SP_ENQ | RING_F_SC_DEQ);
 	if (poller->calls == NULL)

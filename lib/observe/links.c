@@ -7,6 +7,7 @@
 
 #include <rte_telemetry.h>
 
+#include "control.h"
 #include "endpoints.h"
 #include "engine.h"
 #include "reply.h"
@@ -59,6 +60,7 @@ add_lane(struct kvr_reply_list *list, const struct kvr_lane *lane)
 	rte_tel_data_add_dict_u64(dict, "bytes", kvr_counter_read(&lane->n_bytes));
 	rte_tel_data_add_dict_u64(dict, "slices", kvr_counter_read(&lane->n_slices));
 	rte_tel_data_add_dict_u64(dict, "errors", kvr_counter_read(&lane->n_errors));
+	rte_tel_data_add_dict_u64(dict, "renewals", lane->n_renewals);
 }
 
 /* Shows every lane to `add`; control_lock is held. peer_name: a name or an address; "": all. */
@@ -122,6 +124,37 @@ add_peer(struct rte_tel_data *dict, const struct kvr_engine *engine, const struc
 	rte_tel_data_add_dict_u64(dict, "segments", peer->n_segments);
 }
 
+/* One that connected to this node: its lanes end here, in QPs that only serve. */
+static void
+add_initiator(struct rte_tel_data *dict, const struct kvr_connection *connection)
+{
+	uint32_t n_qps = __atomic_load_n(&connection->n_qps, __ATOMIC_RELAXED);
+
+	rte_tel_data_add_dict_string(dict, "name", connection->name);
+	rte_tel_data_add_dict_string(dict, "address", connection->address);
+	rte_tel_data_add_dict_string(dict, "state", "up");
+	rte_tel_data_add_dict_string(dict, "direction", "target");
+	rte_tel_data_add_dict_u64(dict, "lanes", n_qps);
+}
+
+static void
+add_initiators(struct kvr_reply_list *list, struct kvr_control *control)
+{
+	pthread_mutex_lock(&control->lock);
+	for (uint32_t i = 0; i < control->n_connections; i++) {
+		const struct kvr_connection *connection = control->connections[i];
+		struct rte_tel_data *dict;
+
+		if (connection->initiator ||
+		    !__atomic_load_n(&connection->greeted, __ATOMIC_ACQUIRE))
+			continue;
+		dict = kvr_reply_list_add(list);
+		if (dict != NULL)
+			add_initiator(dict, connection);
+	}
+	pthread_mutex_unlock(&control->lock);
+}
+
 int
 kvr_answer_peers(struct kvr_engine *engine, const char *params, struct rte_tel_data *reply)
 {
@@ -137,6 +170,8 @@ kvr_answer_peers(struct kvr_engine *engine, const char *params, struct rte_tel_d
 		if (dict != NULL)
 			add_peer(dict, engine, engine->peers[i]);
 	}
+	if (engine->control != NULL)
+		add_initiators(&list, engine->control);
 	pthread_mutex_unlock(&engine->control_lock);
 	kvr_reply_list_end(&list);
 	return 0;

@@ -161,6 +161,7 @@ order(void)
 		"{\"type\": \"call\", \"body\": \"[]\"}",
 		"{\"type\": \"connect\", \"lanes\": [{\"qpn\": 1}]}",
 		"{\"type\": \"fence\", \"lanes\": [0]}",
+		"{\"type\": \"reconnect\", \"place\": 0}",
 		"{\"type\": \"hello\"}",
 		"{\"type\": \"hello\", \"protocol\": 99}",
 	};
@@ -187,6 +188,19 @@ order(void)
 	send_json(fd, connect);
 	send_text(fd, "{\"type\": \"fence\", \"lanes\": [1]}");
 	n += EXPECT(fd, "fence of another's lane", "hello", "connected", "refused", "end");
+	fd = attack_connect();
+	send_json(fd, hello);
+	send_json(fd, connect);
+	send_text(fd, "{\"type\": \"reconnect\", \"place\": 1, \"lanes\": []}");
+	n += EXPECT(fd, "another's lane made anew", "hello", "connected", "refused", "end");
+	fd = attack_connect();
+	send_json(fd, hello);
+	send_json(fd, connect);
+	send_text(fd, "{\"type\": \"reconnect\", \"place\": 0, \"lanes\": [{\"qpn\": 1, "
+		      "\"psn\": 1, \"device\": 0, \"remote_device\": 15}]}");
+	send_text(fd, "{\"type\": \"fence\", \"lanes\": [0]}");
+	n += EXPECT(fd, "a lane made anew on no device", "hello", "connected", "reconnected",
+		    "fenced");
 	fd = attack_connect();
 	send_json(fd, hello);
 	send_json(fd, connect);

@@ -310,6 +310,8 @@ def telemetry_counts_what_the_report_says_to_the_byte():
             for path in ("info", "devices", "lcores", "lanes", "pools", "peers", "latency",
                          "errors"):
                 check(telemetry.ask(f"/kvrail/{path}"), f"/kvrail/{path} is empty")
+            peer = telemetry.ask("/kvrail/peers")["peers"]["0"]
+            check(peer["direction"] == "initiator", f"{peer}")
             initiator.launcher.terminate()
             initiator.expect(0)
 
