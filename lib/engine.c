@@ -350,3 +350,10 @@ kvr_engine_on_call(struct kvr_engine *engine, kvr_call_handler handler, void *ct
 	engine->call_handler = handler;
 	engine->call_ctx = ctx;
 }
+
+void
+kvr_engine_on_gone(struct kvr_engine *engine, kvr_gone_handler handler, void *ctx)
+{
+	engine->gone_handler = handler;
+	engine->gone_ctx = ctx;
+}

@@ -42,6 +42,9 @@ struct kvr_engine {
 	struct kvr_control *control; /* control thread, listener, connections */
 	kvr_call_handler call_handler;
 	void *call_ctx;
+	kvr_gone_handler gone_handler;
+	void *gone_ctx;
+	uint64_t last_connection; /* atomic: its id */
 	struct kvr_samples samples;
 };
 

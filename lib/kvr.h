@@ -80,16 +80,33 @@ int kvr_engine_stop(struct kvr_engine *engine);
 /** Frees everything, pools included. The engine must not be running. */
 void kvr_engine_destroy(struct kvr_engine *engine);
 
+/** One peer's connection to this engine. */
+struct kvr_caller {
+	const char *name; /**< as the peer calls itself */
+	uint64_t id;	  /**< of this connection alone, while the engine lives */
+};
+
 /**
  * Answers a peer's kvr_segment_call(). Runs on the control thread, one call at a time.
  * @param request  JSON text, valid during the call
  * @param reply    set to a malloc()ed JSON text that the engine frees
  * @return 0, or -errno, which the caller of kvr_segment_call() gets
  */
-typedef int (*kvr_call_handler)(void *ctx, const char *peer, const char *request, char **reply);
+typedef int (*kvr_call_handler)(void *ctx, const struct kvr_caller *caller, const char *request,
+				char **reply);
 
 /** Sets the handler; before kvr_engine_start(). */
 void kvr_engine_on_call(struct kvr_engine *engine, kvr_call_handler handler, void *ctx);
+
+/**
+ * Says that a connection has ended, by a close or by a loss. The QPs that served it are destroyed
+ * by then: what the caller was let write to, it reaches no more. Runs on the control thread, or in
+ * kvr_engine_stop().
+ */
+typedef void (*kvr_gone_handler)(void *ctx, const struct kvr_caller *caller);
+
+/** Sets the handler; before kvr_engine_start(). */
+void kvr_engine_on_gone(struct kvr_engine *engine, kvr_gone_handler handler, void *ctx);
 /** @} */
 /** @name Pools and blocks
  *  @{ */
@@ -149,8 +166,20 @@ int kvr_segment_open(struct kvr_engine *engine, const char *address, const char 
  *  batches to it are unfinished. */
 int kvr_segment_close(struct kvr_segment *segment);
 
+/**
+ * Another segment of the same peer, over the same connection and lanes; closed by
+ * kvr_segment_close(). kvr_segment_open() may find the peer restarted meanwhile.
+ * @return 0; -ENOENT
+ */
+int kvr_segment_sibling(struct kvr_segment *segment, const char *name, struct kvr_segment **sibling,
+			struct kvr_error *error);
+
 uint64_t kvr_segment_size_bytes(const struct kvr_segment *segment);
 const char *kvr_segment_name(const struct kvr_segment *segment);
+/** The peer's name, as it calls itself. */
+const char *kvr_segment_peer(const struct kvr_segment *segment);
+/** The peer is lost: batches and calls fail until its segments are closed and opened again. */
+bool kvr_segment_lost(const struct kvr_segment *segment);
 
 /**
  * Sends a JSON text to the peer's kvr_call_handler and waits for the answer. Not for the data

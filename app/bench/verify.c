@@ -246,13 +246,13 @@ act(struct bench_verify_target *target, json_t *arguments, json_t **answer)
 }
 
 int
-bench_verify_answer(void *ctx, const char *peer, const char *request, char **reply)
+bench_verify_answer(void *ctx, const struct kvr_caller *caller, const char *request, char **reply)
 {
 	json_t *json = json_loads(request, 0, NULL);
 	json_t *answer = NULL;
 	int err;
 
-	(void)peer;
+	(void)caller;
 	err = act(ctx, json_object_get(json, "verify"), &answer);
 	if (err == 0) {
 		*reply = json_dumps(answer, JSON_COMPACT);

@@ -43,6 +43,7 @@ struct bench_verify_target {
 };
 
 /* A kvr_call_handler; ctx is a struct bench_verify_target. */
-int bench_verify_answer(void *ctx, const char *peer, const char *request, char **reply);
+int bench_verify_answer(void *ctx, const struct kvr_caller *caller, const char *request,
+			char **reply);
 
 #endif

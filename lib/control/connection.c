@@ -113,6 +113,7 @@ kvr_connection_create(struct kvr_engine *engine, int fd, bool initiator, const c
 	socket_tune(fd);
 	connection->engine = engine;
 	connection->stream.fd = fd;
+	connection->id = __atomic_add_fetch(&engine->last_connection, 1, __ATOMIC_RELAXED);
 	connection->initiator = initiator;
 	connection->opened_ns = kvr_now_ns();
 	snprintf(connection->name, sizeof(connection->name), "%s", name);

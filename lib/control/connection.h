@@ -35,6 +35,7 @@ struct kvr_request {
 struct kvr_connection {
 	struct kvr_engine *engine;
 	struct kvr_stream stream;
+	uint64_t id; /* of all that the engine ever had; from 1 */
 	bool initiator;
 	char name[KVR_NAME_BYTES]; /* of the peer; its address until it has said hello */
 	char address[KVR_NAME_BYTES];

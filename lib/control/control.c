@@ -59,6 +59,7 @@ connection_end(struct kvr_connection *connection, int err)
 			KVR_LOG(INFO, "peer %s: its connection has ended (%s), its %u QPs too\n",
 				connection->name, strerror(-err), connection->n_qps);
 		kvr_target_release(connection);
+		kvr_target_gone(connection);
 		kvr_connection_destroy(connection);
 		return;
 	}

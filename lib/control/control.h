@@ -56,6 +56,8 @@ int kvr_control_adopt(struct kvr_engine *engine, struct kvr_connection *connecti
 int kvr_target_message(struct kvr_connection *connection, const json_t *message);
 /* Destroys the passive QPs: nothing of this peer reaches our memory any more. */
 void kvr_target_release(struct kvr_connection *connection);
+/* Tells the application, once they are destroyed. */
+void kvr_target_gone(struct kvr_connection *connection);
 /* What this node says of itself. */
 void kvr_target_hello(const struct kvr_engine *engine, bool segments, struct kvr_hello *hello);
 

@@ -313,6 +313,19 @@ kvr_segment_close(struct kvr_segment *segment)
 	return ret;
 }
 
+int
+kvr_segment_sibling(struct kvr_segment *segment, const char *name, struct kvr_segment **sibling,
+		    struct kvr_error *error)
+{
+	struct kvr_engine *engine = segment->peer->connection->engine;
+	int ret;
+
+	pthread_mutex_lock(&engine->control->open_lock);
+	ret = segment_find(segment->peer, name, sibling, error);
+	pthread_mutex_unlock(&engine->control->open_lock);
+	return ret;
+}
+
 uint64_t
 kvr_segment_size_bytes(const struct kvr_segment *segment)
 {
@@ -323,6 +336,18 @@ const char *
 kvr_segment_name(const struct kvr_segment *segment)
 {
 	return segment->name;
+}
+
+const char *
+kvr_segment_peer(const struct kvr_segment *segment)
+{
+	return segment->peer->name;
+}
+
+bool
+kvr_segment_lost(const struct kvr_segment *segment)
+{
+	return __atomic_load_n(&segment->peer->lost, __ATOMIC_ACQUIRE);
 }
 
 /* What a reply says: the handler's status, or its text. */

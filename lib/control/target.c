@@ -225,6 +225,16 @@ kvr_target_release(struct kvr_connection *connection)
 	connection->n_qps = 0;
 }
 
+void
+kvr_target_gone(struct kvr_connection *connection)
+{
+	const struct kvr_engine *engine = connection->engine;
+	const struct kvr_caller caller = {connection->name, connection->id};
+
+	if (connection->greeted && engine->gone_handler != NULL)
+		engine->gone_handler(engine->gone_ctx, &caller);
+}
+
 /* ---- fence ---- */
 
 /* In ERR a QP's device drops what comes for it; that modify_qp has returned says that it has begun
@@ -266,6 +276,7 @@ static int
 on_call(struct kvr_connection *connection, const json_t *message)
 {
 	struct kvr_engine *engine = connection->engine;
+	const struct kvr_caller caller = {connection->name, connection->id};
 	const char *body = json_string_value(json_object_get(message, "body"));
 	char *reply = NULL;
 	json_t *out;
@@ -275,7 +286,7 @@ on_call(struct kvr_connection *connection, const json_t *message)
 		return refuse(connection, message, "call needs a hello before it, and a body");
 	status = engine->call_handler == NULL
 			 ? -EOPNOTSUPP
-			 : engine->call_handler(engine->call_ctx, connection->name, body, &reply);
+			 : engine->call_handler(engine->call_ctx, &caller, body, &reply);
 	if (status > 0 || status < -MAX_ERRNO)
 		status = -EPROTO;
 	if (status != 0)

@@ -86,9 +86,9 @@ connection_of(const char *peer)
 }
 
 static int
-on_call(void *ctx, const char *peer, const char *request, char **reply)
+on_call(void *ctx, const struct kvr_caller *caller, const char *request, char **reply)
 {
-	struct kvr_connection *connection = connection_of(peer);
+	struct kvr_connection *connection = connection_of(caller->name);
 	json_t *message = json_loads(request, 0, NULL), *out = json_array();
 	json_int_t a = 0, b = 0, c = 0;
 	const char *verb = "";
