@@ -49,6 +49,8 @@ static const char usage_text[] =
 	"  --instance NAME  processes of one instance share their devices (default \"default\")\n"
 	"  --wire WIRE      what carries the bytes between devices (default local):\n"
 	"                   local  copies between the processes of this machine\n"
+	"                   null   the same, but WRITE and READ are checked and completed without\n"
+	"                          moving their bytes: what posting and polling cost\n"
 	"  --strict[=WHAT]  what befalls a program that breaks a rule of the WQE or doorbell "
 	"protocol\n"
 	"                   (default report): report  a line on standard error, and a count\n"

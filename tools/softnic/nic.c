@@ -36,7 +36,8 @@
 
 struct sn_nic sn_nic = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static const struct sn_wire *const wires[] = {[SN_WIRE_LOCAL] = &sn_wire_local};
+static const struct sn_wire *const wires[] = {
+	[SN_WIRE_LOCAL] = &sn_wire_local, [SN_WIRE_NULL] = &sn_wire_null};
 
 /* ---- the parts of a pass ---- */
 

@@ -384,10 +384,7 @@ execute(struct sn_qp *qp, struct sn_request *r, uint64_t *budget)
 
 	r->done_bytes = qp->progress_bytes;
 	do {
-		uint64_t before = r->done_bytes;
-
-		fate = sn_local_execute(qp, r);
-		*budget -= SN_MIN(*budget, r->done_bytes - before);
+		fate = sn_local_execute(qp, r, budget);
 	} while (fate == SN_DONE && r->done_bytes < r->len && *budget);
 	qp->progress_bytes = r->done_bytes;
 	if (fate == SN_DONE && r->done_bytes < r->len)

@@ -3,7 +3,8 @@
  * What carries requests to the QP at the other end. The NIC thread knows a wire by these calls
  * alone, all made with sn_nic.lock held but for sleep. One wire serves all QPs of an instance.
  *
- * local  between the processes of one machine (wire_local.c); null is the same without the bytes.
+ * local  between the processes of one machine (wire_local.c)
+ * null   the same, but the payload of WRITE and READ stays where it is
  */
 #ifndef SN_WIRE_H
 #define SN_WIRE_H
@@ -40,6 +41,6 @@ struct sn_wire {
 	void (*sleep)(uint64_t ns);
 };
 
-extern const struct sn_wire sn_wire_local;
+extern const struct sn_wire sn_wire_local, sn_wire_null;
 
 #endif

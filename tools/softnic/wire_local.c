@@ -34,6 +34,8 @@ struct pending {
 };
 static TAILQ_HEAD(, pending) backlog = TAILQ_HEAD_INITIALIZER(backlog);
 
+static bool carries = true; /* false: the null wire */
+
 /* ---- the other end ---- */
 
 static void
@@ -284,6 +286,28 @@ move_relaxed(struct sn_shm_mr *mr, const struct sn_shm_qp *to, uint64_t addr, st
 				: move(mr, addr, local, bytes, false);
 }
 
+/* The piece of a request at @addr in the owner's space. 0 or -errno. */
+static int
+carry(struct sn_shm_mr *mr, const struct sn_shm_qp *to, const struct sn_request *r, uint64_t addr,
+      uint64_t bytes)
+{
+	struct span local = {.iov = r->sge, .n = r->n_sge};
+	bool is_read = r->opcode == MLX5_OPCODE_RDMA_READ;
+	bool relaxed = !is_read && mr->access & IBV_ACCESS_RELAXED_ORDERING;
+	int err;
+
+	span_skip(&local, r->done_bytes);
+	if (relaxed)
+		return sn_held.one_in ? move_relaxed(mr, to, addr, &local, bytes)
+				      : move(mr, addr, &local, bytes, false);
+	/* As on PCIe: only relaxed writes may overtake, and nothing overtakes a strict one. */
+	sn_held_push(to->device);
+	sn_copy_fence();
+	err = move(mr, addr, &local, bytes, is_read);
+	sn_copy_fence();
+	return err;
+}
+
 /* ---- direct requests ---- */
 
 static enum sn_fate
@@ -305,11 +329,9 @@ count_at_peer(const struct sn_shm_qp *to, const struct sn_request *r, bool is_re
 }
 
 static enum sn_fate
-execute_piece(struct sn_qp *qp, struct sn_request *r, struct sn_shm_qp *to)
+execute_piece(struct sn_qp *qp, struct sn_request *r, struct sn_shm_qp *to, uint64_t *budget)
 {
-	bool is_read = r->opcode == MLX5_OPCODE_RDMA_READ;
-	uint64_t bytes = SN_MIN(r->len - r->done_bytes, PIECE_BYTES);
-	struct span local = {.iov = r->sge, .n = r->n_sge};
+	uint64_t bytes = r->len - r->done_bytes;
 	enum sn_fate fate = check_qp(qp, r, to);
 
 	if (fate != SN_DONE)
@@ -319,26 +341,20 @@ execute_piece(struct sn_qp *qp, struct sn_request *r, struct sn_shm_qp *to)
 
 		if (!mr)
 			return fate;
-		/* As on PCIe: only relaxed writes may overtake, and nothing overtakes a strict one.
-		 */
-		bool relaxed = !is_read && mr->access & IBV_ACCESS_RELAXED_ORDERING;
-		uint64_t addr = r->raddr + r->done_bytes - mr->iova + mr->start;
+		if (carries) {
+			uint64_t addr = r->raddr + r->done_bytes - mr->iova + mr->start;
+			int err;
 
-		if (!relaxed) {
-			sn_held_push(to->device);
-			sn_copy_fence();
+			bytes = SN_MIN(bytes, PIECE_BYTES);
+			err = carry(mr, to, r, addr, bytes);
+			if (err)
+				return fate_of_error(err, atomic_load(&to->owner));
+			*budget -= SN_MIN(*budget, bytes);
 		}
-		span_skip(&local, r->done_bytes);
-		int err = relaxed && sn_held.one_in ? move_relaxed(mr, to, addr, &local, bytes)
-						    : move(mr, addr, &local, bytes, is_read);
-		if (err)
-			return fate_of_error(err, atomic_load(&to->owner));
-		if (!relaxed)
-			sn_copy_fence();
 		r->done_bytes += bytes;
 	}
 	if (r->done_bytes == r->len) {
-		count_at_peer(to, r, is_read);
+		count_at_peer(to, r, r->opcode == MLX5_OPCODE_RDMA_READ);
 		/* With an immediate, the responder takes the last step. */
 		if (r->opcode != MLX5_OPCODE_RDMA_WRITE_IMM)
 			atomic_store_explicit(&to->rx_psn, sn_psn_add(qp->tx_psn, r->n_psn),
@@ -348,10 +364,10 @@ execute_piece(struct sn_qp *qp, struct sn_request *r, struct sn_shm_qp *to)
 }
 
 enum sn_fate
-sn_local_execute(struct sn_qp *qp, struct sn_request *r)
+sn_local_execute(struct sn_qp *qp, struct sn_request *r, uint64_t *budget)
 {
 	struct sn_shm_qp *to = find_peer(qp);
-	enum sn_fate fate = execute_piece(qp, r, to);
+	enum sn_fate fate = execute_piece(qp, r, to, budget);
 
 	if (fate > SN_RNR && qp->type == IB_UVERBS_QPT_RC)
 		report_fault(qp, r, to, fate);
@@ -564,6 +580,22 @@ local_sleep(uint64_t ns)
 
 const struct sn_wire sn_wire_local = {
 	.name = "local",
+	.connect = local_connect,
+	.run = sn_requester_run,
+	.poll = local_poll,
+	.sleep = local_sleep,
+};
+
+static int
+null_open(void)
+{
+	carries = false;
+	return 0;
+}
+
+const struct sn_wire sn_wire_null = {
+	.name = "null",
+	.open = null_open,
 	.connect = local_connect,
 	.run = sn_requester_run,
 	.poll = local_poll,

@@ -12,9 +12,11 @@
 void sn_local_begin(void);
 void sn_local_end(void);
 
-/* Execute the next piece of a WRITE or READ and move request->done_bytes on; complete when that
- * reaches request->len. Anything but SN_DONE ends the request. */
-enum sn_fate sn_local_execute(struct sn_qp *qp, struct sn_request *request);
+/* Execute the next piece of a WRITE or READ, move request->done_bytes on and take what that cost
+ * from
+ * *@budget; complete when done_bytes reaches request->len. Anything but SN_DONE ends the request.
+ */
+enum sn_fate sn_local_execute(struct sn_qp *qp, struct sn_request *request, uint64_t *budget);
 
 /* An atomic, done here and now. SN_AGAIN: this memory needs the responder; use post. */
 enum sn_fate sn_local_atomic(struct sn_qp *qp, struct sn_request *request, uint64_t *old_value);

@@ -13,6 +13,7 @@
 #include "qp.h"
 
 #define SEGMENTS_PER_BLOCK 4
+#define PREFETCH_BLOCKS	   24
 
 struct cursor {
 	const struct sn_qp *qp;
@@ -186,6 +187,9 @@ sn_wqe_decode(struct sn_qp *qp, uint16_t index, uint16_t n_announced, struct sn_
 	uint32_t n_segments = qpn_ds & 0x3f;
 	struct cursor cursor = {.qp = qp, .at = first + 1, .end = first + n_segments};
 
+	/* The line was last written by another core, and is on its way while the WQEs before it are
+	 * executed. */
+	__builtin_prefetch(segment(qp, first + PREFETCH_BLOCKS * SEGMENTS_PER_BLOCK));
 	if (sn_strict.on)
 		sn_strict_wqe(qp, index, n_announced);
 	r->opcode = (uint8_t)word;
