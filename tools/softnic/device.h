@@ -12,6 +12,8 @@
 #define SN_FW_VERSION	"28.39.1002"
 #define SN_UVERBS_MAJOR 231
 #define SN_UVERBS_MINOR 192
+#define SN_CM_MAJOR	10
+#define SN_CM_MINOR	58
 
 enum sn_counter {
 	SN_CNT_XMIT_BYTES,

@@ -12,7 +12,7 @@
 #define FD_FLOOR   500 /* above what programs reuse or loop over */
 
 /* The lowest bits of an entry say what it points at. */
-enum { KIND_NONE, KIND_CONTEXT, KIND_QUEUE, KIND_INTERNAL, KIND_MASK = 3 };
+enum { KIND_NONE, KIND_CONTEXT, KIND_QUEUE, KIND_CM, KIND_INTERNAL, KIND_MASK = 7 };
 
 static _Atomic uintptr_t table[TABLE_SIZE];
 static _Atomic int n_used; /* no entry at or above it was ever set */
@@ -59,6 +59,12 @@ sn_fd_queue(int fd)
 	return lookup(fd, KIND_QUEUE);
 }
 
+struct sn_cm_channel *
+sn_fd_cm(int fd)
+{
+	return lookup(fd, KIND_CM);
+}
+
 bool
 sn_fd_is_internal(int fd)
 {
@@ -76,6 +82,12 @@ int
 sn_fd_set_queue(int fd, struct sn_event_queue *queue)
 {
 	return set(fd, queue, KIND_QUEUE);
+}
+
+int
+sn_fd_set_cm(int fd, struct sn_cm_channel *channel)
+{
+	return set(fd, channel, KIND_CM);
 }
 
 int

@@ -112,6 +112,7 @@ empty_dir(const char *dir, int dir_fd)
 	unlinkat(dir_fd, "state", 0);
 	remove_tree_at(dir_fd, "sys");
 	remove_tree_at(dir_fd, "lib");
+	remove_tree_at(dir_fd, "cm");
 	unlinkat(dir_fd, "state.new", 0);
 }
 
@@ -152,7 +153,7 @@ sn_instance_unmap(struct sn_instance *inst)
 }
 
 static int
-init_pulses(struct sn_shm *shm)
+init_mutexes(struct sn_shm *shm)
 {
 	pthread_mutexattr_t attr;
 	int err = pthread_mutexattr_init(&attr);
@@ -163,6 +164,8 @@ init_pulses(struct sn_shm *shm)
 	pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
 	for (uint32_t i = 0; i < SN_MAX_MEMBERS && !err; i++)
 		err = pthread_mutex_init(&shm->member[i].pulse, &attr);
+	if (!err)
+		err = pthread_mutex_init(&shm->cm_lock, &attr);
 	pthread_mutexattr_destroy(&attr);
 	return -err;
 }
@@ -193,7 +196,7 @@ create_state(struct sn_instance *inst, int dir_fd, const struct sn_fabric *fabri
 	shm->bytes = sizeof(*shm);
 	shm->fabric = *fabric;
 	atomic_store(&shm->next_serial, 1);
-	err = init_pulses(shm);
+	err = init_mutexes(shm);
 	if (!err && renameat(dir_fd, "state.new", dir_fd, "state"))
 		err = -errno;
 	if (err)

@@ -4,6 +4,7 @@
  *
  *	/sys paths of ours	are answered from the instance's tree
  *	/dev/infiniband/uverbsN	opens a context; ioctl, fstat and close know its descriptor
+ *	/dev/infiniband/rdma_cm	opens a channel; write, fstat and close know its descriptor
  *	NETLINK_RDMA sockets	fail, so that libibverbs takes the sysfs way
  *
  * Everything else goes straight on to the next library. Static programs and raw system calls
@@ -26,6 +27,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "cm.h"
 #include "fdtable.h"
 #include "instance.h"
 #include "nic.h"
@@ -47,10 +49,12 @@
 
 /* ---- paths ---- */
 
+#define NODE_CM SN_MAX_DEVICES
+
 struct place {
 	char path[PATH_MAX]; /* in the tree, if `ours` */
 	bool ours;
-	int uverbs; /* the device of /dev/infiniband/uverbsN, or -1 */
+	int node; /* in /dev/infiniband: N of uverbsN, NODE_CM, or -1 */
 };
 
 static const char *
@@ -65,14 +69,21 @@ instance_dir(void)
 }
 
 static int
-uverbs_device(const char *path)
+device_node(const char *path)
 {
-	static const char prefix[] = "/dev/infiniband/uverbs";
-	const struct sn_settings *settings = sn_settings_own();
+	static const char prefix[] = "/dev/infiniband/uverbs", cm[] = "/dev/infiniband/rdma_cm";
+	const struct sn_settings *settings;
 	char *end;
 	unsigned long device;
 
-	if (strncmp(path, prefix, sizeof(prefix) - 1) != 0 || !settings)
+	if (strncmp(path, "/dev/infiniband/", strlen("/dev/infiniband/")) != 0)
+		return -1;
+	settings = sn_settings_own();
+	if (!settings)
+		return -1;
+	if (strcmp(path, cm) == 0 && sn_sysfs_has_cm(&settings->fabric))
+		return NODE_CM;
+	if (strncmp(path, prefix, sizeof(prefix) - 1) != 0)
 		return -1;
 	device = strtoul(path + sizeof(prefix) - 1, &end, 10);
 	if (end == path + sizeof(prefix) - 1 || *end || device >= settings->fabric.n_devices)
@@ -96,11 +107,11 @@ static const char *
 locate(const char *path, struct place *place)
 {
 	place->ours = false;
-	place->uverbs = -1;
+	place->node = -1;
 	if (!path || path[0] != '/')
 		return path;
-	place->uverbs = uverbs_device(path);
-	if (place->uverbs >= 0 || !sn_sysfs_owns(path))
+	place->node = device_node(path);
+	if (place->node >= 0 || !sn_sysfs_owns(path))
 		return path;
 	place->ours = true;
 	snprintf(place->path, sizeof(place->path), "%s/sys/%s", instance_dir(),
@@ -150,16 +161,24 @@ refresh_relative(int dir_fd, const char *path)
 }
 
 static int
-fill_stat(struct stat *st, int device)
+fill_stat(struct stat *st, int node)
 {
 	memset(st, 0, sizeof(*st));
 	st->st_mode = S_IFCHR | 0666;
-	st->st_rdev = makedev(SN_UVERBS_MAJOR, SN_UVERBS_MINOR + (unsigned int)device);
+	st->st_rdev = node == NODE_CM
+			      ? makedev(SN_CM_MAJOR, SN_CM_MINOR)
+			      : makedev(SN_UVERBS_MAJOR, SN_UVERBS_MINOR + (unsigned int)node);
 	st->st_nlink = 1;
 	return 0;
 }
 
 /* ---- open ---- */
+
+static int
+open_node(int node)
+{
+	return node == NODE_CM ? sn_cm_open() : sn_context_open((unsigned int)node);
+}
 
 static int
 take_mode(int flags, va_list args)
@@ -176,8 +195,8 @@ take_mode(int flags, va_list args)
 		int mode = take_mode(flags, args);                                                 \
 		va_end(args);                                                                      \
 		path = locate(path, &place);                                                       \
-		if (place.uverbs >= 0)                                                             \
-			return sn_context_open((unsigned int)place.uverbs);                        \
+		if (place.node >= 0)                                                               \
+			return open_node(place.node);                                              \
 		if (place.ours)                                                                    \
 			refresh_counters(path);                                                    \
 		return NEXT(name)(path, flags, mode);                                              \
@@ -194,8 +213,8 @@ DEFINE_OPEN(open64)
 		int mode = take_mode(flags, args);                                                 \
 		va_end(args);                                                                      \
 		path = locate(path, &place);                                                       \
-		if (place.uverbs >= 0)                                                             \
-			return sn_context_open((unsigned int)place.uverbs);                        \
+		if (place.node >= 0)                                                               \
+			return open_node(place.node);                                              \
 		if (place.ours)                                                                    \
 			refresh_counters(path);                                                    \
 		else                                                                               \
@@ -265,7 +284,7 @@ access(const char *path, int mode)
 
 	/* find_tree() comes here too; what it asks for is never a path of ours below /sys. */
 	path = locate(path, &place);
-	return place.uverbs >= 0 ? 0 : NEXT(access)(path, mode);
+	return place.node >= 0 ? 0 : NEXT(access)(path, mode);
 }
 
 EXPORT int
@@ -274,7 +293,7 @@ faccessat(int dir_fd, const char *path, int mode, int flags)
 	struct place place;
 
 	path = locate(path, &place);
-	return place.uverbs >= 0 ? 0 : NEXT(faccessat)(dir_fd, path, mode, flags);
+	return place.node >= 0 ? 0 : NEXT(faccessat)(dir_fd, path, mode, flags);
 }
 
 EXPORT ssize_t
@@ -346,8 +365,8 @@ __readlink_chk(const char *path, char *buf, size_t bytes, size_t room)
 	{                                                                                          \
 		struct place place;                                                                \
 		path = locate(path, &place);                                                       \
-		if (place.uverbs >= 0)                                                             \
-			return fill_stat((struct stat *)st, place.uverbs);                         \
+		if (place.node >= 0)                                                               \
+			return fill_stat((struct stat *)st, place.node);                           \
 		return NEXT(name)(path, st);                                                       \
 	}
 DEFINE_STAT(stat, stat)
@@ -361,6 +380,8 @@ DEFINE_STAT(lstat64, stat64)
 		struct sn_context *context = sn_fd_context(fd);                                    \
 		if (context)                                                                       \
 			return fill_stat((struct stat *)st, (int)context->device);                 \
+		if (sn_fd_cm(fd))                                                                  \
+			return fill_stat((struct stat *)st, NODE_CM);                              \
 		return NEXT(name)(fd, st);                                                         \
 	}
 DEFINE_FSTAT(fstat, stat)
@@ -371,8 +392,8 @@ DEFINE_FSTAT(fstat64, stat64)
 	{                                                                                          \
 		struct place place;                                                                \
 		path = locate(path, &place);                                                       \
-		if (place.uverbs >= 0)                                                             \
-			return fill_stat((struct stat *)st, place.uverbs);                         \
+		if (place.node >= 0)                                                               \
+			return fill_stat((struct stat *)st, place.node);                           \
 		return NEXT(name)(dir_fd, path, st, flags);                                        \
 	}
 DEFINE_FSTATAT(fstatat, stat)
@@ -459,15 +480,34 @@ ioctl(int fd, unsigned long request, ...)
 	return -1;
 }
 
+/* rdma_cm takes its commands by write(2). */
+EXPORT ssize_t
+write(int fd, const void *buf, size_t bytes)
+{
+	struct sn_cm_channel *channel = sn_fd_cm(fd);
+	ssize_t n;
+
+	if (!channel)
+		return NEXT(write)(fd, buf, bytes);
+	n = sn_cm_write(channel, buf, bytes);
+	if (n >= 0)
+		return n;
+	errno = (int)-n;
+	return -1;
+}
+
 /* What we must do before @fd is closed. True: it is not the program's to close. */
 static bool
 forget(int fd)
 {
 	struct sn_context *context = sn_fd_context(fd);
 	struct sn_event_queue *queue = sn_fd_queue(fd);
+	struct sn_cm_channel *channel = sn_fd_cm(fd);
 
 	if (context)
 		sn_context_close(context);
+	if (channel)
+		sn_cm_close(channel);
 	if (queue) {
 		sn_fd_set_queue(fd, NULL);
 		sn_nic_lock();

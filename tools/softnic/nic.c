@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 
+#include "cm.h"
 #include "copy.h"
 #include "fdtable.h"
 #include "held.h"
@@ -459,6 +460,7 @@ sn_nic_start(void)
 void
 sn_nic_stop(void)
 {
+	sn_cm_carrier_stop();
 	pthread_mutex_lock(&life.lock);
 	if (life.state == RUNNING && is_stepped()) {
 		nic_close();
@@ -526,6 +528,7 @@ after_fork_child(void)
 	sn_instance_unmap(&sn_nic.instance);
 	memset(sn_nic.qp, 0, sizeof(sn_nic.qp));
 	atomic_store(&sn_nic.commands_waiting, 0);
+	sn_cm_forget_all();
 	sn_fd_forget_all();
 	sn_object_forget_all();
 }

@@ -161,6 +161,16 @@ struct sn_shm_mr {
 	struct sn_mr_extent extent[SN_MR_MAX_EXTENTS];
 };
 
+/* A port number of rdma_cm that an id has (cm_address.c). */
+struct sn_shm_cm_port {
+	_Atomic uint64_t owner; /* 0: free */
+	uint64_t listener;	/* the serial of the listening id; 0: only bound */
+	uint8_t addr[16];	/* IPv4 is mapped; all zeros, or the mapped 0.0.0.0: any */
+	uint16_t space;		/* enum rdma_ucm_port_space */
+	uint16_t port;
+	bool reusable;
+};
+
 struct sn_shm_device {
 	alignas(64) _Atomic uint64_t counter[SN_N_COUNTERS];
 	alignas(64) _Atomic uint64_t flushed_ns; /* when its sysfs files were last written */
@@ -176,6 +186,9 @@ struct sn_shm {
 	_Atomic uint32_t qp_hint; /* where the search for a free entry starts */
 	_Atomic uint32_t mr_hint;
 	struct sn_shm_device device[SN_MAX_DEVICES];
+	pthread_mutex_t cm_lock;     /* robust: of all writes to cm_port */
+	_Atomic uint32_t n_cm_ports; /* entries ever used */
+	struct sn_shm_cm_port cm_port[SN_MAX_CM_PORTS];
 	struct sn_shm_member member[SN_MAX_MEMBERS];
 	struct sn_shm_qp qp[SN_MAX_QPS];
 	struct sn_shm_mr mr[SN_MAX_MRS];

@@ -15,6 +15,7 @@
 #define SN_MAX_MEMBERS	   256
 #define SN_MAX_QPS	   65536 /* a QPN is generation << 16 | index */
 #define SN_MAX_MRS	   65536 /* a key is variant << 24 | index << 8 | variant */
+#define SN_MAX_CM_PORTS	   16384
 #define SN_DEFAULT_DEVICES 2
 
 /* The launcher speaks to the library through these. */

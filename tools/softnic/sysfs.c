@@ -263,11 +263,17 @@ sn_sysfs_build(const char *dir, const struct sn_fabric *fabric)
 {
 	char sys[128];
 	struct tree tree = {.sys = sys};
+	char text[32];
 
 	snprintf(sys, sizeof(sys), "%s/sys", dir);
 	if (mkdir(sys, 0755) && errno != EEXIST)
 		return -errno;
 	put(&tree, "6", "class/infiniband_verbs/abi_version");
+	if (sn_sysfs_has_cm(fabric)) {
+		put(&tree, "4", "class/misc/rdma_cm/abi_version");
+		snprintf(text, sizeof(text), "%u:%u", SN_CM_MAJOR, SN_CM_MINOR);
+		put(&tree, text, "class/misc/rdma_cm/dev");
+	}
 	/* Last device first: tmpfs lists the newest entry first, and mlx5_0 should be it. */
 	for (unsigned int device = fabric->n_devices; device-- > 0;) {
 		tree.settings = &fabric->device[device];
@@ -281,11 +287,18 @@ sn_sysfs_build(const char *dir, const struct sn_fabric *fabric)
 }
 
 bool
+sn_sysfs_has_cm(const struct sn_fabric *fabric)
+{
+	return fabric->wire == SN_WIRE_LOCAL;
+}
+
+bool
 sn_sysfs_owns(const char *path)
 {
 	static const char *const prefixes[] = {
 		"/sys/class/infiniband/",
 		"/sys/class/infiniband_verbs/",
+		"/sys/class/misc/rdma_cm/",
 		"/sys/devices/" BUS_ROOT "/",
 		"/sys/bus/pci/devices/" SN_PCI_DOMAIN ":",
 	};

@@ -11,6 +11,9 @@ struct sn_fabric;
 
 int sn_sysfs_build(const char *dir, const struct sn_fabric *fabric);
 
+/* Whether there is rdma_cm. RoCE would need its MADs on QP 1, which softnic does not have. */
+bool sn_sysfs_has_cm(const struct sn_fabric *fabric);
+
 /* True if @path below /sys is ours to answer, not the kernel's. */
 bool sn_sysfs_owns(const char *path);
 
