@@ -24,23 +24,24 @@ enum kvr_slice_op {
 	KVR_SLICE_READ,
 	KVR_SLICE_WRITE,
 	KVR_SLICE_PROOF, /* a READ that proves the writes before it: docs/ordering.md */
+	KVR_SLICE_OPS,
 };
+#define KVR_SLICE_SIGNALED 4 /* beside the op: its completion is to be reported */
+#define KVR_SLICE_KINDS	   (KVR_SLICE_SIGNALED + KVR_SLICE_OPS)
+static_assert((KVR_SLICE_OPS & KVR_SLICE_SIGNALED) == 0, "a bit that no op has");
 
-/* What one WQE moves, kept until its completion. One cache line. The first 32 bytes have the order
- * of mlx5's remote address and data segments, so that a shuffle makes the one of the other. */
+/* What one WQE moves. The order is that of mlx5's remote address and data segments, so that a
+ * shuffle makes the one of the other. */
 struct kvr_slice {
 	uint64_t remote_addr;
 	uint32_t rkey;
-	uint8_t op; /* enum kvr_slice_op */
+	uint8_t kind; /* enum kvr_slice_op, and KVR_SLICE_SIGNALED */
 	uint8_t reserved[3];
 	uint32_t length_bytes;
 	uint32_t lkey;
 	uint64_t local_addr;
-	/* the driver reads nothing below */
-	struct kvr_part *part;
-	uint64_t reserved2[3];
-} __attribute__((aligned(KVR_CACHE_LINE)));
-static_assert(sizeof(struct kvr_slice) == KVR_CACHE_LINE, "one in-flight record, one cache line");
+} __attribute__((aligned(32)));
+static_assert(sizeof(struct kvr_slice) == 32, "read whole by mlx5dp_post_avx2()");
 static_assert(offsetof(struct kvr_slice, rkey) == 8, "see mlx5dp_post_avx2()");
 static_assert(offsetof(struct kvr_slice, length_bytes) == 16, "see mlx5dp_post_avx2()");
 static_assert(offsetof(struct kvr_slice, local_addr) == 24, "see mlx5dp_post_avx2()");
@@ -48,7 +49,8 @@ static_assert(offsetof(struct kvr_slice, local_addr) == 24, "see mlx5dp_post_avx
 /* A send queue. A driver embeds it as the first member of its own. */
 struct kvr_sq {
 	/* Data path, owner's lcore. Makes WQEs of [posted, pi), at least one, and rings once. The
-	 * driver chooses the variant for this CPU when it makes the queue. */
+	 * last of them is signaled, and completes all before it. The driver chooses the variant for
+	 * this CPU when it makes the queue. */
 	void (*post)(struct kvr_sq *sq);
 	struct kvr_slice *slices;
 	uint32_t mask;	 /* slots - 1 */

@@ -24,7 +24,7 @@
 #define KVR_VISITS	  8	/* parts that spray visits a turn */
 #define KVR_VISIT_SLICES  32	/* slices placed in one visit, so that no part starves another */
 #define KVR_QUANTUM_BYTES (64 << 10) /* placed on one lane before the next best is looked for */
-#define KVR_SIGNAL_EVERY  32	     /* at least one signaled WQE in so many */
+#define KVR_SIGNAL_BYTES  (1 << 20)  /* of a lane's slices that one CQE reports, or a little more */
 #define KVR_SHARE_BYTES                                                                            \
 	(1 << 20) /* a batch is divided among pollers in shares of at least this                   \
 		   */

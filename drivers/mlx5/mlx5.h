@@ -57,11 +57,14 @@ struct mlx5dp_sq {
 	struct kvr_sq sq; /* first: drivers get this pointer */
 	struct mlx5dp_wqe *wqes;
 	uint32_t wqe_mask; /* WQEBBs of the ring - 1; the ring may be longer than the slices */
-	__be32 qpn_ds;	   /* second word of every control segment */
+	uint32_t run_mask; /* a run of slots ends where & run_mask is 0; see sq.h */
 	uint32_t qpn;
 	__be32 *dbrec;	    /* send doorbell record: the device reads it */
 	volatile void *uar; /* doorbell register */
+	/* The control segment of each kind of slice, but for the WQE's index. */
+	struct mlx5_wqe_ctrl_seg heads[KVR_SLICE_KINDS] __attribute__((aligned(KVR_CACHE_LINE)));
 };
+static_assert(sizeof(struct mlx5_wqe_ctrl_seg) == 16, "PRM: control segment");
 
 struct mlx5dp_cq {
 	struct kvr_cq cq; /* first */
@@ -92,10 +95,13 @@ int mlx5dp_sq_create(struct ibv_context *context, struct kvr_uar *uar, struct kv
 void mlx5dp_sq_destroy(struct kvr_sq *sq);
 int mlx5dp_sq_attach(struct kvr_cq *cq, struct kvr_sq *sq);
 void mlx5dp_sq_detach(struct kvr_cq *cq, struct kvr_sq *sq);
+/* Takes a ring of 1 << n WQEBBs, as many as there are slices or more, for QP number qpn. */
+void mlx5dp_sq_take(struct mlx5dp_sq *sq, void *ring, uint32_t n_wqebbs, uint32_t qpn);
 
-/* sq.c, sq_avx2.c and cq.c, data path */
+/* sq.c, its variants, and cq.c, data path */
 void mlx5dp_post(struct kvr_sq *sq);
 void mlx5dp_post_avx2(struct kvr_sq *sq);
+void mlx5dp_post_avx512(struct kvr_sq *sq);
 uint32_t mlx5dp_reap(struct kvr_cq *cq, struct kvr_completion *completions, uint32_t n);
 
 #endif

@@ -5,9 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <rte_common.h>
 #include <rte_cpuflags.h>
 
-#include "mlx5.h"
+#include "sq.h"
 
 int
 mlx5dp_cq_create(struct ibv_context *context, uint32_t n_cqes, struct kvr_cq **out)
@@ -116,22 +117,50 @@ qp_create_sized(struct ibv_context *context, struct kvr_uar *uar, struct ibv_cq 
 static void (*post_choose(void))(struct kvr_sq *)
 {
 #ifdef RTE_ARCH_X86_64
+	if (rte_cpu_get_flag_enabled(RTE_CPUFLAG_AVX512BW) > 0)
+		return mlx5dp_post_avx512;
 	if (rte_cpu_get_flag_enabled(RTE_CPUFLAG_AVX2) > 0)
 		return mlx5dp_post_avx2;
 #endif
 	return mlx5dp_post;
 }
 
+void
+mlx5dp_sq_take(struct mlx5dp_sq *sq, void *ring, uint32_t n_wqebbs, uint32_t qpn)
+{
+	static const uint8_t opcodes[KVR_SLICE_OPS] = {
+		[KVR_SLICE_READ] = MLX5_OPCODE_RDMA_READ,
+		[KVR_SLICE_WRITE] = MLX5_OPCODE_RDMA_WRITE,
+		/* To the device, a READ like any other. */
+		[KVR_SLICE_PROOF] = MLX5_OPCODE_RDMA_READ,
+	};
+	uint32_t op;
+
+	sq->wqes = ring;
+	sq->wqe_mask = n_wqebbs - 1;
+	sq->run_mask = RTE_MIN(sq->sq.mask, (uint32_t)MLX5DP_RUN - 1);
+	sq->qpn = qpn;
+	for (op = 0; op < KVR_SLICE_OPS; op++) {
+		sq->heads[op] = (struct mlx5_wqe_ctrl_seg){
+			.opmod_idx_opcode = htobe32(opcodes[op]),
+			.qpn_ds = htobe32(qpn << 8 | MLX5DP_WQE_DS),
+		};
+		sq->heads[op | KVR_SLICE_SIGNALED] = sq->heads[op];
+		sq->heads[op | KVR_SLICE_SIGNALED].fm_ce_se = MLX5_WQE_CTRL_CQ_UPDATE;
+	}
+}
+
 int
 mlx5dp_sq_create(struct ibv_context *context, struct kvr_uar *uar, struct kvr_cq *cq,
 		 uint32_t n_slots, struct kvr_sq **out)
 {
-	struct mlx5dp_sq *sq = calloc(1, sizeof(*sq));
+	struct mlx5dp_sq *sq = aligned_alloc(KVR_CACHE_LINE, sizeof(*sq));
 	struct mlx5dv_qp dv;
 	int err;
 
 	if (sq == NULL)
 		return -ENOMEM;
+	memset(sq, 0, sizeof(*sq));
 	sq->sq.slices = aligned_alloc(KVR_CACHE_LINE, n_slots * sizeof(*sq->sq.slices));
 	if (sq->sq.slices == NULL) {
 		free(sq);
@@ -145,10 +174,7 @@ mlx5dp_sq_create(struct ibv_context *context, struct kvr_uar *uar, struct kvr_cq
 	}
 	sq->sq.post = post_choose();
 	sq->sq.mask = n_slots - 1;
-	sq->wqes = dv.sq.buf;
-	sq->wqe_mask = dv.sq.wqe_cnt - 1;
-	sq->qpn = sq->sq.qp->qp_num;
-	sq->qpn_ds = htobe32(sq->qpn << 8 | MLX5DP_WQE_DS);
+	mlx5dp_sq_take(sq, dv.sq.buf, dv.sq.wqe_cnt, sq->sq.qp->qp_num);
 	sq->dbrec = &dv.dbrec[MLX5_SND_DBR];
 	sq->uar = dv.bf.reg;
 	*out = &sq->sq;

@@ -24,18 +24,25 @@ segments_of(const struct kvr_slice *slice)
 }
 
 static inline void
-wqe_write(struct mlx5dp_wqe *wqe, const struct kvr_slice *slice, uint32_t idx, __be32 qpn_ds,
-	  uint8_t signal)
+run_write(struct mlx5dp_wqe *wqe, const struct kvr_slice *slice, uint32_t n, uint32_t idx,
+	  const struct mlx5_wqe_ctrl_seg *heads)
 {
-	_mm_store_si128((__m128i *)wqe,
-			_mm_setr_epi32((int)mlx5dp_opmod_idx_opcode(slice, idx), (int)qpn_ds,
-				       (int)((uint32_t)signal << 24), 0));
-	/* Both segments, from offset 16 on. */
-	_mm256_storeu_si256((__m256i *)((__m128i *)wqe + 1), segments_of(slice));
+	const __m128i next = _mm_cvtsi32_si128(MLX5DP_NEXT_INDEX);
+	__m128i index = _mm_cvtsi32_si128((int)mlx5dp_index(idx));
+	const struct kvr_slice *end = slice + n;
+
+	for (; slice != end; slice++, wqe++) {
+		__m128i head = _mm_load_si128((const __m128i *)&heads[slice->kind]);
+
+		_mm_store_si128((__m128i *)wqe, _mm_or_si128(head, index));
+		/* Both segments, from offset 16 on. */
+		_mm256_storeu_si256((__m256i *)((__m128i *)wqe + 1), segments_of(slice));
+		index = _mm_add_epi32(index, next);
+	}
 }
 
 void
 mlx5dp_post_avx2(struct kvr_sq *sq)
 {
-	mlx5dp_post_with(sq, wqe_write);
+	mlx5dp_post_with(sq, run_write);
 }

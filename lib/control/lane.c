@@ -9,6 +9,7 @@
  * have only the devices of their NUMA node.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -127,6 +128,7 @@ lane_free(struct kvr_lane *lane)
 {
 	if (lane->sq != NULL)
 		lane->driver->sq_destroy(lane->sq);
+	free(lane->flights);
 	rte_free(lane);
 }
 
@@ -148,6 +150,7 @@ lane_create(struct kvr_poller *poller, struct kvr_poller_device *on, struct kvr_
 	lane = rte_zmalloc_socket("kvr_lane", sizeof(*lane), KVR_CACHE_LINE, poller->numa_node);
 	if (lane == NULL)
 		return kvr_fail(error, -ENOMEM, "peer %s: out of memory", peer->address);
+	lane->flights = aligned_alloc(KVR_CACHE_LINE, KVR_SQ_SLOTS * sizeof(*lane->flights));
 	lane->driver = on->driver;
 	lane->state = KVR_LANE_CONNECTING;
 	lane->idx = (uint8_t)set->n;
@@ -157,7 +160,9 @@ lane_create(struct kvr_poller *poller, struct kvr_poller_device *on, struct kvr_
 	lane->peer = peer;
 	lane->device = device;
 	lane->psn = (uint32_t)rte_rand() & PSN_MASK;
-	ret = on->driver->sq_create(device->context, &on->uar, on->cq, KVR_SQ_SLOTS, &lane->sq);
+	ret = lane->flights == NULL ? -ENOMEM
+				    : on->driver->sq_create(device->context, &on->uar, on->cq,
+							    KVR_SQ_SLOTS, &lane->sq);
 	if (ret == 0)
 		ret = qp_to_init(lane->sq->qp, device, 0);
 	if (ret != 0) {

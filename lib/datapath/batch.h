@@ -53,6 +53,7 @@ struct kvr_part {
 	uint32_t end;
 	uint64_t at_bytes;
 	uint64_t end_bytes;
+	uint32_t end_whole;  /* transfers before it are the part's to their end */
 	uint32_t n_inflight; /* slices and proofs, all lanes */
 	uint32_t n_unproven; /* lanes with unproven writes */
 	uint32_t n_lanes;

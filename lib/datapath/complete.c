@@ -124,45 +124,60 @@ kvr_part_fail(struct kvr_poller *poller, struct kvr_part *part, int status, uint
 	return part_settle(poller, part);
 }
 
-/* n slices of the part, `bytes` in all, are no longer in flight. */
+/* The oldest flight has landed, or will never: its slots are free, its part has it no more. */
 static inline void
-part_retire(struct kvr_lane *lane, struct kvr_part *part, uint32_t n, uint64_t bytes)
+flight_end(struct kvr_lane *lane, const struct kvr_flight *flight)
 {
-	lane->inflight_bytes -= bytes;
-	part->lanes[lane->idx].n_inflight -= n;
-	part->n_inflight -= n;
+	struct kvr_part *part = flight->part;
+
+	lane->sq->ci += flight->n;
+	lane->inflight_bytes -= flight->bytes;
+	part->lanes[lane->idx].n_inflight -= flight->n;
+	part->n_inflight -= flight->n;
 }
 
-/* Slices before `end` have completed well. Those of one part mostly come one after the other. */
+/* Cuts the oldest flight in two behind its first n slices. */
+static void
+flight_cut(struct kvr_lane *lane, uint32_t n)
+{
+	const struct kvr_sq *sq = lane->sq;
+	struct kvr_flight *flight = kvr_lane_flight(lane);
+	struct kvr_flight *rest = &lane->flights[(sq->ci + n) & sq->mask];
+	uint32_t i;
+
+	*rest = *flight;
+	flight->n = n;
+	flight->bytes = 0;
+	for (i = 0; i < n; i++)
+		flight->bytes += sq->slices[(sq->ci + i) & sq->mask].length_bytes;
+	rest->n -= n;
+	rest->bytes -= flight->bytes;
+}
+
+/* Slices before `end` have completed well: whole flights, unless the next one is a bad one. */
 static void
 slices_done(struct kvr_poller *poller, struct kvr_lane *lane, uint32_t end)
 {
 	struct kvr_sq *sq = lane->sq;
-	uint32_t begin = sq->ci;
+	uint64_t bytes = 0;
 
+	kvr_count(&lane->n_slices, end - sq->ci);
 	while (sq->ci != end) {
-		const struct kvr_slice *slice = &sq->slices[sq->ci & sq->mask];
-		uint64_t bytes[KVR_SLICE_PROOF + 1] = {0};
-		uint32_t slices[KVR_SLICE_PROOF + 1] = {0};
-		struct kvr_part *part = slice->part;
-		struct kvr_part_lane *on = &part->lanes[lane->idx];
-		uint32_t first = sq->ci;
+		struct kvr_flight *flight = kvr_lane_flight(lane);
 
-		do {
-			bytes[slice->op] += slice->length_bytes;
-			slices[slice->op]++;
-			slice = &sq->slices[++sq->ci & sq->mask];
-		} while (sq->ci != end && slice->part == part);
-		on->bytes[KVR_OP_READ] += bytes[KVR_OP_READ];
-		on->bytes[KVR_OP_WRITE] += bytes[KVR_OP_WRITE];
-		on->slices[KVR_OP_READ] += slices[KVR_OP_READ];
-		on->slices[KVR_OP_WRITE] += slices[KVR_OP_WRITE];
-		kvr_count(&lane->n_bytes, bytes[KVR_OP_READ] + bytes[KVR_OP_WRITE]);
-		part_retire(lane, part, sq->ci - first,
-			    bytes[KVR_OP_READ] + bytes[KVR_OP_WRITE] + bytes[KVR_SLICE_PROOF]);
-		part_settle(poller, part);
+		if (flight->n > end - sq->ci)
+			flight_cut(lane, end - sq->ci);
+		if (flight->op != KVR_SLICE_PROOF) {
+			struct kvr_part_lane *on = &flight->part->lanes[lane->idx];
+
+			on->bytes[flight->op] += flight->bytes;
+			on->slices[flight->op] += flight->n;
+			bytes += flight->bytes;
+		}
+		flight_end(lane, flight);
+		part_settle(poller, flight->part);
 	}
-	kvr_count(&lane->n_slices, end - begin);
+	kvr_count(&lane->n_bytes, bytes);
 	if (lane->probe_bytes != 0 && (int32_t)(end - lane->probe_end) >= 0)
 		kvr_lane_probed(lane, poller->now_tsc);
 }
@@ -173,14 +188,14 @@ slices_done(struct kvr_poller *poller, struct kvr_lane *lane, uint32_t end)
 static void
 slice_failed(struct kvr_poller *poller, struct kvr_lane *lane, bool at_fault)
 {
-	const struct kvr_slice *slice = &lane->sq->slices[lane->sq->ci & lane->sq->mask];
-	struct kvr_part *part = slice->part;
+	struct kvr_flight *flight = kvr_lane_flight(lane);
+	struct kvr_part *part = flight->part;
 
-	lane->sq->ci++;
-	part_retire(lane, part, 1, slice->length_bytes);
-	if (slice->op != KVR_SLICE_PROOF)
-		kvr_count(&poller->device_counters[lane->device_idx].failed_bytes,
-			  slice->length_bytes);
+	if (flight->n > 1)
+		flight_cut(lane, 1);
+	flight_end(lane, flight);
+	if (flight->op != KVR_SLICE_PROOF)
+		kvr_count(&poller->device_counters[lane->device_idx].failed_bytes, flight->bytes);
 	part->held |= 1u << lane->idx;
 	if (at_fault)
 		kvr_part_fail(poller, part, lane->status, lane->syndrome, lane->vendor_syndrome,

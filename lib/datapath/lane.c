@@ -34,11 +34,16 @@ lane_sound(struct kvr_poller *poller, struct kvr_lane *lane)
 	sq->slices[sq->pi & sq->mask] = (struct kvr_slice){
 		.remote_addr = segment->remote_addr,
 		.rkey = segment->keys[lane->remote_idx].strict_rkey,
-		.op = KVR_SLICE_PROOF,
+		.kind = KVR_SLICE_PROOF | KVR_SLICE_SIGNALED,
 		.length_bytes = 1,
 		.lkey = lane->sink_lkey,
 		.local_addr = lane->sink_addr,
+	};
+	lane->flights[sq->pi & sq->mask] = (struct kvr_flight){
 		.part = &poller->sounding,
+		.bytes = 1,
+		.n = 1,
+		.op = KVR_SLICE_PROOF,
 	};
 	sq->pi++;
 	lane->inflight_bytes = 1;

@@ -6,12 +6,14 @@
 #ifndef KVR_LANE_H
 #define KVR_LANE_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "driver.h"
 #include "kvr_limits.h"
 
+struct kvr_part;
 struct kvr_poller;
 struct kvr_peer;
 
@@ -40,10 +42,23 @@ enum kvr_lane_fence {
 	KVR_FENCE_LOST,	     /* it cannot be asked, or did not answer in time: nobody knows */
 };
 
+/* Slices of one part and one op, next to each other on a lane: what is kept in mind of them until
+ * their completion. */
+struct kvr_flight {
+	struct kvr_part *part;
+	uint64_t bytes;
+	uint32_t n;  /* slices */
+	uint32_t op; /* enum kvr_slice_op */
+	uint64_t reserved;
+};
+static_assert(sizeof(struct kvr_flight) == 32, "two in a cache line");
+
 struct kvr_lane {
 	struct kvr_sq *sq;
+	struct kvr_flight *flights; /* as many as slices; each is at its first slice's slot */
 	const struct kvr_driver *driver;
 	uint64_t inflight_bytes;
+	uint64_t unsignaled_bytes; /* of the newest slices, which no completion is asked for yet */
 	uint64_t byte_cost; /* TSC ticks a byte x 2^16, moving average of its own completions */
 	uint32_t state;	    /* enum kvr_lane_state; others read it with a relaxed load */
 	uint8_t idx;	    /* in its lane set */
@@ -78,6 +93,13 @@ struct kvr_lane {
 	uint32_t n_tries;    /* since it last lived long */
 	uint32_t n_renewals; /* of its QP, well or not */
 };
+
+/* The oldest flight in the air. */
+static inline struct kvr_flight *
+kvr_lane_flight(const struct kvr_lane *lane)
+{
+	return &lane->flights[lane->sq->ci & lane->sq->mask];
+}
 
 /* Gives the lane to its poller. Waits for that; set-up path. ACTIVE at once; one whose QP was made
  * anew only when a READ has come back on it. 0 or -errno. */

@@ -47,76 +47,140 @@ lane_pick(const struct kvr_lane_set *set, uint32_t length)
 	return best;
 }
 
-/* n slices of the part, `bytes` in all, are in the lane's queue and wait for post. */
-static inline void
-lane_charge(struct kvr_poller *poller, struct kvr_lane *lane, struct kvr_part *part, uint32_t n,
-	    uint64_t bytes)
+/* Where the lane's next slice goes, and the flight that begins with it. */
+static inline struct kvr_slice *
+lane_slice(const struct kvr_lane *lane)
 {
-	lane->sq->pi += n;
-	lane->inflight_bytes += bytes;
-	part->n_inflight += n;
-	part->lanes[lane->idx].n_inflight += n;
+	return &lane->sq->slices[lane->sq->pi & lane->sq->mask];
+}
+
+static inline struct kvr_flight *
+lane_flight(const struct kvr_lane *lane)
+{
+	return &lane->flights[lane->sq->pi & lane->sq->mask];
+}
+
+/* The slice before. */
+static inline struct kvr_slice *
+lane_newest(const struct kvr_lane *lane)
+{
+	return &lane->sq->slices[(lane->sq->pi - 1) & lane->sq->mask];
+}
+
+/* Asks for the completion of all that is in the lane's queue. */
+static inline void
+lane_signal(struct kvr_lane *lane)
+{
+	lane_newest(lane)->kind |= KVR_SLICE_SIGNALED;
+	lane->unsignaled_bytes = 0;
+}
+
+/* The flight's slices are in the lane's queue and wait for post. */
+static inline void
+flight_begin(struct kvr_poller *poller, struct kvr_lane *lane, const struct kvr_flight *flight)
+{
+	struct kvr_part *part = flight->part;
+
+	lane->sq->pi += flight->n;
+	lane->inflight_bytes += flight->bytes;
+	part->n_inflight += flight->n;
+	part->lanes[lane->idx].n_inflight += flight->n;
+	lane->unsignaled_bytes += flight->bytes;
+	if (lane->unsignaled_bytes >= KVR_SIGNAL_BYTES)
+		lane_signal(lane);
 	if (!lane->dirty) {
 		lane->dirty = true;
 		poller->dirty[poller->n_dirty++] = lane;
 	}
 }
 
-/* The lane's newest write of the part is not proven yet. */
+/* The lane's newest slice is a write of the part, not proven yet. */
 static void
-part_wrote(struct kvr_part *part, const struct kvr_lane *lane, uint64_t last_addr)
+part_wrote(struct kvr_part *part, const struct kvr_lane *lane)
 {
+	const struct kvr_slice *last = lane_newest(lane);
 	struct kvr_part_lane *on = &part->lanes[lane->idx];
 
 	part->wrote = true;
 	part->n_unproven += !on->unproven;
 	on->unproven = true;
-	on->proof_addr = last_addr;
+	on->proof_addr = last->remote_addr + last->length_bytes - 1;
 }
 
-/* Puts the part's next pieces on a lane: up to `max` of them, one at least, and no more than a
- * quantum of bytes beyond the first. Returns how many. */
+/* Transfers from the cursor on, whole ones of one op, each in a slice of its own: up to `max` of
+ * them, and no more than a quantum of bytes. */
+static inline void
+run_fill(const struct kvr_part *part, const struct kvr_lane *lane, uint32_t max, uint64_t quantum,
+	 struct kvr_flight *flight)
+{
+	const uint32_t rkey = part->segment->keys[lane->remote_idx].bulk_rkey;
+	const struct kvr_xfer *begin = &part->batch->xfers[part->at], *xfer = begin;
+	const struct kvr_xfer *end = begin + max;
+	struct kvr_slice *slice = lane_slice(lane);
+	const uint32_t op = flight->op;
+	uint64_t left = quantum;
+
+	for (; xfer != end && xfer->length_bytes <= left && xfer->op == op; xfer++, slice++) {
+		left -= xfer->length_bytes;
+		*slice = (struct kvr_slice){
+			.remote_addr = xfer->remote_addr,
+			.rkey = rkey,
+			.kind = (uint8_t)op,
+			.length_bytes = (uint32_t)xfer->length_bytes,
+			.lkey = xfer->region->keys[lane->device_idx].bulk_lkey,
+			.local_addr = xfer->local_addr,
+		};
+	}
+	flight->n = (uint32_t)(xfer - begin);
+	flight->bytes = quantum - left;
+}
+
+/* `length` bytes of a transfer that does not go whole. */
+static void
+piece_fill(const struct kvr_part *part, const struct kvr_lane *lane, uint64_t length,
+	   struct kvr_flight *flight)
+{
+	const struct kvr_xfer *xfer = &part->batch->xfers[part->at];
+
+	*lane_slice(lane) = (struct kvr_slice){
+		.remote_addr = xfer->remote_addr + part->at_bytes,
+		.rkey = part->segment->keys[lane->remote_idx].bulk_rkey,
+		.kind = (uint8_t)xfer->op,
+		.length_bytes = (uint32_t)length,
+		.lkey = xfer->region->keys[lane->device_idx].bulk_lkey,
+		.local_addr = xfer->local_addr + part->at_bytes,
+	};
+	flight->n = 1;
+	flight->bytes = length;
+}
+
+/* Puts the part's next slices on a lane, up to `max`: a run of whole transfers, or else a piece of
+ * one. Returns how many. */
 static uint32_t
 lane_fill(struct kvr_poller *poller, struct kvr_part *part, struct kvr_lane *lane, uint32_t max)
 {
-	const uint32_t rkey = part->segment->keys[lane->remote_idx].bulk_rkey;
-	const struct kvr_xfer *xfer = &part->batch->xfers[part->at];
-	const struct kvr_xfer *end = &part->batch->xfers[part->end];
-	const struct kvr_sq *sq = lane->sq;
-	const uint64_t slice_bytes = poller->slice_bytes;
-	uint64_t at_bytes = part->at_bytes;
-	uint64_t bytes = 0, written = 0;
-	uint32_t n = 0;
+	uint64_t left = xfer_end(part, part->at) - part->at_bytes;
+	struct kvr_flight *flight = lane_flight(lane);
 
-	do {
-		struct kvr_slice *slice = &sq->slices[(sq->pi + n) & sq->mask];
-		uint64_t last = xfer + 1 == end ? part->end_bytes : xfer->length_bytes;
-		uint64_t length = RTE_MIN(last - at_bytes, slice_bytes);
-
-		if (n != 0 && bytes + length > KVR_QUANTUM_BYTES)
-			break;
-		slice->local_addr = xfer->local_addr + at_bytes;
-		slice->remote_addr = xfer->remote_addr + at_bytes;
-		slice->length_bytes = (uint32_t)length;
-		slice->lkey = xfer->region->keys[lane->device_idx].bulk_lkey;
-		slice->rkey = rkey;
-		slice->op = (uint8_t)xfer->op;
-		slice->part = part;
-		bytes += length;
-		at_bytes += length;
-		if (xfer->op == KVR_OP_WRITE)
-			written = xfer->remote_addr + at_bytes;
-		if (at_bytes == last) {
-			xfer++;
-			at_bytes = 0;
+	*flight = (struct kvr_flight){.part = part, .op = part->batch->xfers[part->at].op};
+	/* Up to the queue's wrap, and of the part's transfers those that are its to their end. */
+	max = RTE_MIN(max, lane->sq->mask + 1 - (lane->sq->pi & lane->sq->mask));
+	if (part->at_bytes == 0)
+		run_fill(part, lane, RTE_MIN(max, part->end_whole - part->at),
+			 RTE_MIN(poller->slice_bytes, (uint32_t)KVR_QUANTUM_BYTES), flight);
+	part->at += flight->n;
+	if (flight->n == 0) {
+		piece_fill(part, lane, RTE_MIN(left, poller->slice_bytes), flight);
+		part->at_bytes += flight->bytes;
+		if (flight->bytes == left) {
+			part->at++;
+			part->at_bytes = 0;
 		}
-	} while (++n < max && xfer != end);
-	part->at = (uint32_t)(xfer - part->batch->xfers);
-	part->at_bytes = at_bytes;
-	lane_charge(poller, lane, part, n, bytes);
-	if (written != 0)
-		part_wrote(part, lane, written - 1);
-	return n;
+	}
+	flight_begin(poller, lane, flight);
+	if (flight->op == KVR_SLICE_WRITE)
+		part_wrote(part, lane);
+	return flight->n;
 }
 
 /* Behind the last write of each lane, a READ of the last byte written, through the segment's
@@ -132,19 +196,21 @@ proofs_place(struct kvr_poller *poller, struct kvr_part *part, const struct kvr_
 	for (i = 0; i < set->n && part->n_unproven != 0; i++) {
 		struct kvr_lane *lane = set->lanes[i];
 		struct kvr_part_lane *on = &part->lanes[i];
-		struct kvr_slice *slice;
+		struct kvr_flight *flight = lane_flight(lane);
 
 		if (!on->unproven || lane->state != KVR_LANE_ACTIVE || kvr_sq_room(lane->sq) == 0)
 			continue;
-		slice = &lane->sq->slices[lane->sq->pi & lane->sq->mask];
-		slice->part = part;
-		slice->length_bytes = 1;
-		slice->local_addr = lane->sink_addr;
-		slice->lkey = lane->sink_lkey;
-		slice->remote_addr = on->proof_addr;
-		slice->rkey = part->segment->keys[lane->remote_idx].strict_rkey;
-		slice->op = KVR_SLICE_PROOF;
-		lane_charge(poller, lane, part, 1, 1);
+		*lane_slice(lane) = (struct kvr_slice){
+			.remote_addr = on->proof_addr,
+			.rkey = part->segment->keys[lane->remote_idx].strict_rkey,
+			.kind = KVR_SLICE_PROOF,
+			.length_bytes = 1,
+			.lkey = lane->sink_lkey,
+			.local_addr = lane->sink_addr,
+		};
+		*flight = (struct kvr_flight){
+			.part = part, .bytes = 1, .n = 1, .op = KVR_SLICE_PROOF};
+		flight_begin(poller, lane, flight);
 		on->unproven = false;
 		part->n_unproven--;
 		kvr_count(&poller->device_counters[lane->device_idx].proofs, 1);
@@ -212,6 +278,8 @@ kvr_spray(struct kvr_poller *poller)
 
 		kvr_count(&counters->wqes, lane->sq->pi - lane->sq->posted);
 		kvr_count(&counters->doorbells, 1);
+		/* So that no slice waits for a later burst to be reported. */
+		lane_signal(lane);
 		lane->sq->post(lane->sq);
 		lane->dirty = false;
 		kvr_lane_probe(lane, poller->now_tsc);

@@ -65,6 +65,7 @@ divide(struct kvr_batch *batch, uint64_t share, uint8_t *turns)
 			at_bytes += piece;
 			part->end = i + 1;
 			part->end_bytes = at_bytes;
+			part->end_whole = at_bytes == xfer->length_bytes ? i + 1 : i;
 			part->bytes += piece;
 			quota -= piece;
 			if (quota == 0) {
@@ -83,6 +84,7 @@ whole(struct kvr_batch *batch, uint8_t *turns)
 	struct kvr_part *part = part_open(batch, 0, 0);
 
 	part->end = batch->n_xfers;
+	part->end_whole = batch->n_xfers;
 	part->end_bytes = batch->xfers[batch->n_xfers - 1].length_bytes;
 	part->bytes = batch->bytes;
 	turns[0] = 0;

@@ -210,7 +210,8 @@ plan_divided(struct plan *plan, uint32_t slice_bytes, uint32_t n_pollers)
 }
 
 void
-plan_shot(struct plan *plan, const struct kvr_slice *slice, const struct kvr_lane *lane)
+plan_shot(struct plan *plan, const struct kvr_part *part, const struct kvr_slice *slice,
+	  const struct kvr_lane *lane)
 {
 	if (plan->n_shots == plan->max_shots) {
 		plan->max_shots = plan->max_shots * 2 + 64;
@@ -219,10 +220,10 @@ plan_shot(struct plan *plan, const struct kvr_slice *slice, const struct kvr_lan
 	plan->shots[plan->n_shots++] = (struct shot){
 		.slice = *slice,
 		.lane = lane,
-		.part = (uint32_t)(slice->part - plan->batch->parts),
-		.attempt = slice->part->n_rewinds,
+		.part = (uint32_t)(part - plan->batch->parts),
+		.attempt = part->n_rewinds,
 	};
-	plan->shares[slice->part - plan->batch->parts].attempt = slice->part->n_rewinds;
+	plan->shares[part - plan->batch->parts].attempt = part->n_rewinds;
 }
 
 static int
@@ -251,7 +252,8 @@ shot_check(struct plan *plan, const struct shot *shot)
 	CU_ASSERT_EQUAL(slice->local_addr, piece->local);
 	CU_ASSERT_EQUAL(slice->length_bytes, piece->length_bytes);
 	CU_ASSERT_EQUAL(shot->part, piece->part);
-	CU_ASSERT_EQUAL(slice->op, piece->op == KVR_OP_WRITE ? KVR_SLICE_WRITE : KVR_SLICE_READ);
+	CU_ASSERT_EQUAL(rig_op_of(slice),
+			piece->op == KVR_OP_WRITE ? KVR_SLICE_WRITE : KVR_SLICE_READ);
 	CU_ASSERT_EQUAL(slice->lkey, piece->region->keys[shot->lane->device_idx].bulk_lkey);
 	CU_ASSERT_EQUAL(slice->rkey,
 			plan->shares[shot->part].segment->keys[shot->lane->remote_idx].bulk_rkey);
@@ -297,12 +299,12 @@ track_shot(const struct plan *plan, const struct shot *shot, struct track *track
 		track->n_proofs = 0;
 		track->last_local = 0;
 	}
-	if (slice->op != KVR_SLICE_PROOF) {
+	if (rig_op_of(slice) != KVR_SLICE_PROOF) {
 		CU_ASSERT_EQUAL(track->n_proofs, 0);
 		/* A plan's local addresses grow, so a part's cursor does too. */
 		CU_ASSERT(slice->local_addr > track->last_local);
 		track->last_local = slice->local_addr;
-		if (slice->op == KVR_SLICE_WRITE) {
+		if (rig_op_of(slice) == KVR_SLICE_WRITE) {
 			track->unproven = true;
 			track->last_write = slice->remote_addr + slice->length_bytes - 1;
 		}
@@ -328,7 +330,7 @@ pollers_check(const struct plan *plan, uint32_t n_pollers)
 	uint32_t i;
 
 	for (i = 0; i < plan->n_shots; i++)
-		if (plan->shots[i].slice.op != KVR_SLICE_PROOF &&
+		if (rig_op_of(&plan->shots[i].slice) != KVR_SLICE_PROOF &&
 		    plan->shots[i].attempt == plan->shares[plan->shots[i].part].attempt)
 			bytes[plan->shots[i].lane->poller->idx] +=
 				plan->shots[i].slice.length_bytes;
@@ -358,7 +360,7 @@ plan_check(struct plan *plan, bool whole, uint32_t n_pollers)
 	for (i = 0; i < plan->n_shots; i++) {
 		const struct shot *shot = &plan->shots[i];
 
-		if (shot->slice.op != KVR_SLICE_PROOF)
+		if (rig_op_of(&shot->slice) != KVR_SLICE_PROOF)
 			shot_check(plan, shot);
 		track_shot(plan, shot, &tracks[shot->part][shot->lane->idx]);
 	}

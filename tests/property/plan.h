@@ -65,8 +65,9 @@ void plan_free(struct plan *plan);
  * pieces. */
 void plan_divided(struct plan *plan, uint32_t slice_bytes, uint32_t n_pollers);
 
-/* Keeps a slice that is being posted. */
-void plan_shot(struct plan *plan, const struct kvr_slice *slice, const struct kvr_lane *lane);
+/* Keeps a slice of the part that is being posted. */
+void plan_shot(struct plan *plan, const struct kvr_part *part, const struct kvr_slice *slice,
+	       const struct kvr_lane *lane);
 
 /* Every shot is a piece, and none is posted twice. With `whole`, every piece was posted, every
  * byte moved once, and every (lane, part) with writes has its proof. */

@@ -97,6 +97,16 @@ execute(struct rig_sq *queue, uint32_t last, uint8_t syndrome)
 	cqe_put(queue, last, syndrome);
 }
 
+const struct kvr_flight *
+rig_flight_of(const struct kvr_lane *lane, uint32_t idx)
+{
+	uint32_t at = lane->sq->ci;
+
+	while (idx - at >= lane->flights[at & lane->sq->mask].n)
+		at += lane->flights[at & lane->sq->mask].n;
+	return &lane->flights[at & lane->sq->mask];
+}
+
 void
 rig_device_step(struct rig *rig, struct kvr_lane *lane)
 {
@@ -200,6 +210,7 @@ lane_build(struct rig *rig, struct kvr_peer *peer, uint32_t poller, uint32_t idx
 
 	queue->sq.slices = zalloc(rig->n_slots * sizeof(struct kvr_slice));
 	queue->sq.mask = rig->n_slots - 1;
+	lane->flights = zalloc(rig->n_slots * sizeof(*lane->flights));
 	queue->sq.post = rig_post;
 	queue->sq.pi = queue->sq.posted = queue->sq.ci = rig->first_idx;
 	queue->done = queue->reported = rig->first_idx;
@@ -275,6 +286,7 @@ peer_free(struct rig *rig, struct kvr_peer *peer)
 		for (k = 0; k < peer->lanes[i].n; k++) {
 			free(peer->lanes[i].lanes[k]->sq->slices);
 			free(peer->lanes[i].lanes[k]->sq);
+			free(peer->lanes[i].lanes[k]->flights);
 			free(peer->lanes[i].lanes[k]);
 		}
 	}

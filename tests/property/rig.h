@@ -69,6 +69,15 @@ rig_sq_of(const struct kvr_lane *lane)
 	return (struct rig_sq *)lane->sq;
 }
 
+static inline uint32_t
+rig_op_of(const struct kvr_slice *slice)
+{
+	return slice->kind & ~(uint32_t)KVR_SLICE_SIGNALED;
+}
+
+/* The flight of a slice that is in the lane's queue. */
+const struct kvr_flight *rig_flight_of(const struct kvr_lane *lane, uint32_t idx);
+
 /* The device executes and reports something, or nothing, of a lane's queue. */
 void rig_device_step(struct rig *rig, struct kvr_lane *lane);
 /* The control thread answers what the lane asks for. */

@@ -32,6 +32,46 @@ struct world {
 	uint64_t good_bytes[2]; /* of batches that ended well, by enum kvr_op */
 };
 
+/* Flights, one behind the other, are the slices in the queue. */
+static void
+check_flights(const struct kvr_lane *lane)
+{
+	const struct kvr_sq *sq = lane->sq;
+	const struct kvr_flight *flight;
+	uint32_t at, i;
+
+	for (at = sq->ci; at != sq->pi; at += flight->n) {
+		uint64_t bytes = 0;
+
+		flight = &lane->flights[at & sq->mask];
+		CU_ASSERT_FATAL(flight->n != 0 && flight->n <= sq->pi - at);
+		for (i = at; i != at + flight->n; i++) {
+			CU_ASSERT_EQUAL(rig_op_of(&sq->slices[i & sq->mask]), flight->op);
+			bytes += sq->slices[i & sq->mask].length_bytes;
+		}
+		CU_ASSERT_EQUAL(flight->bytes, bytes);
+	}
+}
+
+/* A completion is asked for now and then, and of the last slice: none waits for a later burst. */
+static void
+check_signals(const struct kvr_sq *sq, uint32_t slice_bytes)
+{
+	uint64_t bytes = 0;
+	uint32_t i;
+
+	for (i = sq->posted; i != sq->pi; i++) {
+		const struct kvr_slice *slice = &sq->slices[i & sq->mask];
+
+		bytes += slice->length_bytes;
+		CU_ASSERT(bytes <
+			  KVR_SIGNAL_BYTES + RTE_MAX(slice_bytes, (uint32_t)KVR_QUANTUM_BYTES));
+		if (slice->kind & KVR_SLICE_SIGNALED)
+			bytes = 0;
+	}
+	CU_ASSERT_EQUAL(bytes, 0);
+}
+
 /* Checks a queue before its slices are told to the device, and keeps them. */
 static void
 on_post(void *ctx, struct kvr_poller *poller, struct kvr_sq *sq)
@@ -51,20 +91,23 @@ on_post(void *ctx, struct kvr_poller *poller, struct kvr_sq *sq)
 		const struct kvr_slice *slice = &sq->slices[i & sq->mask];
 
 		bytes += slice->length_bytes;
-		payload += slice->op == KVR_SLICE_PROOF ? 0 : slice->length_bytes;
-		n_payload += slice->op != KVR_SLICE_PROOF;
+		payload += rig_op_of(slice) == KVR_SLICE_PROOF ? 0 : slice->length_bytes;
+		n_payload += rig_op_of(slice) != KVR_SLICE_PROOF;
 	}
 	CU_ASSERT_EQUAL(lane->inflight_bytes, bytes);
 	/* The window, and what one visit may put beyond it. */
 	CU_ASSERT(payload <= KVR_LANE_BYTES + KVR_QUANTUM_BYTES || n_payload == 1);
+	check_flights(lane);
+	check_signals(sq, poller->slice_bytes);
 	for (i = sq->posted; i != sq->pi; i++) {
 		const struct kvr_slice *slice = &sq->slices[i & sq->mask];
-		struct plan *plan = slice->part->batch->cookie;
+		const struct kvr_part *part = rig_flight_of(lane, i)->part;
+		struct plan *plan = part->batch->cookie;
 
 		CU_ASSERT(slice->length_bytes <= poller->slice_bytes);
 		CU_ASSERT_FALSE(bulk_seen && plan->priority == KVR_CLASS_LATENCY);
 		bulk_seen |= plan->priority == KVR_CLASS_BULK;
-		plan_shot(plan, slice, lane);
+		plan_shot(plan, part, slice, lane);
 	}
 }
 
@@ -72,7 +115,7 @@ static void
 on_error(void *ctx, const struct kvr_completion *completion)
 {
 	const struct kvr_sq *sq = completion->sq;
-	const struct kvr_part *part = sq->slices[completion->idx & sq->mask].part;
+	const struct kvr_part *part = rig_flight_of(sq->lane, completion->idx)->part;
 	struct plan *plan = part->batch->cookie;
 
 	(void)ctx;
@@ -167,8 +210,7 @@ check_not_in_flight(struct world *world, const struct kvr_batch *batch)
 			const struct rig_sq *queue = rig_sq_of(lane);
 
 			for (at = queue->done; at != queue->sq.pi && !queue->reset; at++)
-				CU_ASSERT(queue->sq.slices[at & queue->sq.mask].part->batch !=
-					  batch);
+				CU_ASSERT(rig_flight_of(lane, at)->part->batch != batch);
 		}
 	}
 }

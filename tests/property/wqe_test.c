@@ -52,29 +52,15 @@ struct queue {
 	uint64_t uar[8];
 };
 
-/* Any variant that this CPU has: all are held to the same decoder. */
-static void (*post_any(void))(struct kvr_sq *)
-{
-#ifdef RTE_ARCH_X86_64
-	if (rte_cpu_get_flag_enabled(RTE_CPUFLAG_AVX2) > 0 && harness_one_in(2))
-		return mlx5dp_post_avx2;
-#endif
-	return mlx5dp_post;
-}
-
 static void
 queue_make(struct queue *queue, uint32_t n_slots, uint32_t n_wqebbs, uint32_t first_idx)
 {
 	memset(queue, 0, sizeof(*queue));
 	queue->ring = zalloc((size_t)n_wqebbs * 64);
 	queue->sq.sq.slices = zalloc(n_slots * sizeof(struct kvr_slice));
-	queue->sq.sq.post = post_any();
 	queue->sq.sq.mask = n_slots - 1;
 	queue->sq.sq.pi = queue->sq.sq.posted = queue->sq.sq.ci = first_idx;
-	queue->sq.wqes = (void *)queue->ring;
-	queue->sq.wqe_mask = n_wqebbs - 1;
-	queue->sq.qpn = (uint32_t)harness_between(1, 0xffffff);
-	queue->sq.qpn_ds = htobe32(queue->sq.qpn << 8 | 3);
+	mlx5dp_sq_take(&queue->sq, queue->ring, n_wqebbs, (uint32_t)harness_between(1, 0xffffff));
 	queue->sq.dbrec = &queue->dbrec;
 	queue->sq.uar = &queue->uar[2];
 }
@@ -94,24 +80,26 @@ slice_make(struct kvr_slice *slice)
 	slice->length_bytes = (uint32_t)harness_magnitude(1, 1u << 31);
 	slice->lkey = (uint32_t)harness_random();
 	slice->rkey = (uint32_t)harness_random();
-	slice->op = (uint8_t)harness_between(KVR_SLICE_READ, KVR_SLICE_PROOF);
+	slice->kind = (uint8_t)harness_between(KVR_SLICE_READ, KVR_SLICE_PROOF);
+	if (harness_one_in(4))
+		slice->kind |= KVR_SLICE_SIGNALED;
 }
 
 /* PRM, "Work Queue Element": control, remote address and data segments of RDMA WRITE and READ. */
 static void
-wqe_check(const struct queue *queue, uint32_t idx, bool last_of_burst)
+wqe_check(const struct queue *queue, uint32_t idx)
 {
 	const uint8_t *wqe = queue->ring + (size_t)(idx & queue->sq.wqe_mask) * 64;
 	const struct kvr_slice *slice = &queue->sq.sq.slices[idx & queue->sq.sq.mask];
 
 	CU_ASSERT_EQUAL(wqe[0], 0); /* opmod */
 	CU_ASSERT_EQUAL(be_read(wqe + 1, 2), idx & 0xffff);
-	CU_ASSERT_EQUAL(wqe[3], slice->op == KVR_SLICE_WRITE ? 0x08 : 0x10);
+	CU_ASSERT_EQUAL(wqe[3], (slice->kind & 3) == KVR_SLICE_WRITE ? 0x08 : 0x10);
 	CU_ASSERT_EQUAL(be_read(wqe + 4, 3), queue->sq.qpn);
 	CU_ASSERT_EQUAL(wqe[7], 3);
 	CU_ASSERT_EQUAL(be_read(wqe + 8, 3), 0);
-	/* CE 2: a CQE always. Every 32nd has one, and each burst's last; no other. */
-	CU_ASSERT_EQUAL(wqe[11], idx % 32 == 31 || last_of_burst ? 2 << 2 : 0);
+	/* CE 2: a CQE always. */
+	CU_ASSERT_EQUAL(wqe[11], slice->kind & KVR_SLICE_SIGNALED ? 2 << 2 : 0);
 	CU_ASSERT_EQUAL(be_read(wqe + 12, 4), 0);
 	CU_ASSERT_EQUAL(be_read(wqe + 16, 8), slice->remote_addr);
 	CU_ASSERT_EQUAL(be_read(wqe + 24, 4), slice->rkey);
@@ -160,13 +148,14 @@ bursts_run(struct queue *queue, uint32_t n_bursts)
 					8),
 				sq->slices[i & sq->mask].local_addr);
 		for (i = begin; i != sq->pi; i++)
-			wqe_check(queue, i, i + 1 == sq->pi);
+			wqe_check(queue, i);
 		doorbell_check(queue);
 	}
 }
 
+/* Every variant is held to the same decoder. */
 static void
-every_posted_wqe_decodes_to_its_slice_across_wraps(void)
+variant_check(void (*post)(struct kvr_sq *))
 {
 	static const uint32_t firsts[] = {0, 65536 - 300, UINT32_MAX - 300};
 	struct queue queue;
@@ -179,9 +168,38 @@ every_posted_wqe_decodes_to_its_slice_across_wraps(void)
 		/* The WQE ring may be longer than the slices' one, never shorter. */
 		queue_make(&queue, 1u << slots_log2,
 			   1u << harness_between(slots_log2, slots_log2 + 3), firsts[i % 3]);
+		queue.sq.sq.post = post;
 		bursts_run(&queue, 200);
 		queue_drop(&queue);
 	}
+}
+
+static void
+every_posted_wqe_decodes_to_its_slice_across_wraps(void)
+{
+	variant_check(mlx5dp_post);
+}
+
+static void
+so_it_does_when_written_with_avx2(void)
+{
+#ifdef RTE_ARCH_X86_64
+	if (rte_cpu_get_flag_enabled(RTE_CPUFLAG_AVX2) > 0)
+		variant_check(mlx5dp_post_avx2);
+	else
+#endif
+		harness_skip("this CPU has no AVX2");
+}
+
+static void
+so_it_does_when_written_with_avx512(void)
+{
+#ifdef RTE_ARCH_X86_64
+	if (rte_cpu_get_flag_enabled(RTE_CPUFLAG_AVX512BW) > 0)
+		variant_check(mlx5dp_post_avx512);
+	else
+#endif
+		harness_skip("this CPU has no AVX-512BW");
 }
 
 #define N_QUEUES 20
@@ -402,6 +420,8 @@ int
 main(void)
 {
 	return HARNESS_RUN("wqe", TEST(every_posted_wqe_decodes_to_its_slice_across_wraps),
+			   TEST(so_it_does_when_written_with_avx2),
+			   TEST(so_it_does_when_written_with_avx512),
 			   TEST(reap_returns_what_the_device_wrote_over_many_laps),
 			   TEST(queues_are_found_by_qpn_through_attach_and_detach));
 }
