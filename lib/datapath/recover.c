@@ -6,8 +6,8 @@
  * A part is *held* by each lane that took slices or unproven writes of it down. It waits until all
  * those lanes are DEAD: flushed here, so that no device of ours touches its memory, and fenced at
  * the peer, so that none of its writes can land later. Then it begins again on the lanes that are
- * left, READ and WRITE being idempotent; or it ends with the cause, when there is none, when it is
- * late, or when the peer cannot say what landed.
+ * left or come back, READ and WRITE being idempotent; or it ends with the first cause, when the
+ * peer is lost, when it is late, or when the peer cannot say what landed.
  */
 
 #include <errno.h>
@@ -18,15 +18,11 @@
 #include "poller.h"
 #include "stops.h"
 
+/* Dead lanes come back (lib/control/revive.c), but not those to a peer that is lost. */
 static bool
-lane_usable(const struct kvr_lane_set *set)
+lanes_hopeless(const struct kvr_part *part, const struct kvr_lane_set *set)
 {
-	uint32_t i;
-
-	for (i = 0; i < set->n; i++)
-		if (set->lanes[i]->state == KVR_LANE_ACTIVE)
-			return true;
-	return false;
+	return set->n == 0 || __atomic_load_n(&part->segment->peer->lost, __ATOMIC_ACQUIRE);
 }
 
 /* A part that is late takes the lanes out of use that may still move something of it. */
@@ -57,7 +53,8 @@ hold_unproven(struct kvr_part *part, const struct kvr_lane_set *set)
 	}
 }
 
-/* From the start, on what lanes there are. Writes that good lanes have taken stay to be proven. */
+/* From the start, on what lanes there are, or will be before the deadline. Writes that good lanes
+ * have taken stay to be proven. */
 static void
 part_rewind(struct kvr_poller *poller, struct kvr_part *part)
 {
@@ -97,7 +94,12 @@ part_recover(struct kvr_poller *poller, struct kvr_part *part, const struct kvr_
 	}
 	part->held = 0;
 	part->undetermined |= lost && part->wrote;
-	if (part->status == 0 && !part->undetermined && lane_usable(set))
+	if (part->failed_on == NULL) {
+		part->syndrome = cause->syndrome;
+		part->vendor_syndrome = cause->vendor_syndrome;
+		part->failed_on = cause->device;
+	}
+	if (part->status == 0 && !part->undetermined && !lanes_hopeless(part, set))
 		part_rewind(poller, part);
 	else
 		kvr_part_fail(poller, part, cause->status, cause->syndrome, cause->vendor_syndrome,
@@ -114,14 +116,16 @@ part_tick(struct kvr_poller *poller, struct kvr_part *part, uint64_t now_tsc)
 		/* Lanes still to be flushed or fenced keep it from ending here. */
 		if (part->batch->level == KVR_LEVEL_VISIBLE)
 			hold_unproven(part, set);
-		if (kvr_part_fail(poller, part, -ETIMEDOUT, 0, 0, NULL))
+		/* With the first cause, if a lane had to be given up on the way. */
+		if (kvr_part_fail(poller, part, -ETIMEDOUT, part->syndrome, part->vendor_syndrome,
+				  part->failed_on))
 			return;
 	} else if (part->batch->level == KVR_LEVEL_VISIBLE) {
 		hold_unproven(part, set);
 	}
 	if (part->held != 0)
 		part_recover(poller, part, set);
-	else if (part->runnable && !lane_usable(set))
+	else if (part->runnable && lanes_hopeless(part, set))
 		kvr_part_fail(poller, part, -ECONNRESET, 0, 0, NULL);
 }
 

@@ -186,6 +186,28 @@ lanes_that_die_there_are_survived(void)
 	scene_end(&scene);
 }
 
+/* With no lane left, batches wait for one to come back. */
+static void
+batches_outlive_all_their_lanes(void)
+{
+	struct scene scene;
+	uint32_t i, round;
+
+	scene_begin(&scene, false);
+	for (round = 0; round < 2 && !harness_failed(); round++) {
+		CU_ASSERT(load_advances(&scene.load, ROUNDS_BETWEEN));
+		for (i = 0; i < N_LANES; i++)
+			CU_ASSERT(break_here(&scene, i) == 0);
+		for (i = 0; i < N_LANES; i++)
+			CU_ASSERT(lane_returns(scene.lanes[i], round));
+	}
+	CU_ASSERT(load_advances(&scene.load, ROUNDS_BETWEEN));
+	load_stop(&scene.load);
+	CU_ASSERT(load_clean(&scene.load));
+	check_lanes(&scene);
+	scene_end(&scene);
+}
+
 /* ---- targets that refuse, are silent, are gone ---- */
 
 /* What failed has a cause; returns how many of the writes are undetermined. */
@@ -417,14 +439,14 @@ main(int argc, char **argv)
 		return target_main();
 	harness_eal(1 + NODE_POLLERS);
 	node_start(&node, "initiator");
-	ret = HARNESS_RUN("failover", TEST(two_nodes_may_open_each_other_at_once),
-			  TEST(attacks_on_the_control_port_leave_batches_alone),
-			  TEST(lanes_that_die_here_are_survived),
-			  TEST(lanes_that_die_there_are_survived),
-			  TEST(lanes_that_are_refused_die_alone),
-			  TEST(a_fence_that_a_silent_target_does_not_answer_is_lost),
-			  TEST(a_fence_that_a_dying_target_was_asked_is_lost),
-			  TEST(batches_to_a_killed_target_end_undetermined));
+	ret = HARNESS_RUN(
+		"failover", TEST(two_nodes_may_open_each_other_at_once),
+		TEST(attacks_on_the_control_port_leave_batches_alone),
+		TEST(lanes_that_die_here_are_survived), TEST(lanes_that_die_there_are_survived),
+		TEST(batches_outlive_all_their_lanes), TEST(lanes_that_are_refused_die_alone),
+		TEST(a_fence_that_a_silent_target_does_not_answer_is_lost),
+		TEST(a_fence_that_a_dying_target_was_asked_is_lost),
+		TEST(batches_to_a_killed_target_end_undetermined));
 	node_stop(&node);
 	return ret;
 }
