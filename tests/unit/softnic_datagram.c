@@ -101,6 +101,8 @@ check_dropped(struct rig_end *from, const struct rig_end *to)
 static void
 check_message(unsigned int gid_index, uint32_t len)
 {
+	/* Where InfiniBand has a service level: the header's version, and bit 3 if UDP follows. */
+	static const uint8_t kinds[] = {0, 8 | 1, 0, 8 | 2};
 	struct ibv_ah *ah = path_to(&a, &b, gid_index);
 	struct ibv_wc wc;
 
@@ -113,6 +115,7 @@ check_message(unsigned int gid_index, uint32_t len)
 	RIG_EQUAL(wc.status, IBV_WC_SUCCESS);
 	RIG_EQUAL(wc.opcode, IBV_WC_RECV);
 	RIG_EQUAL(wc.byte_len, len + GRH_BYTES);
+	RIG_EQUAL(wc.sl, kinds[gid_index]);
 	RIG_EQUAL(wc.src_qp, a.qp->qp_num);
 	RIG_EQUAL(wc.imm_data, 0x12345678);
 	RIG_EQUAL(wc.wc_flags, IBV_WC_GRH | IBV_WC_WITH_IMM);

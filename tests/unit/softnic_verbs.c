@@ -372,9 +372,10 @@ completion_events_wake_a_sleeper(void)
 }
 
 static void
-an_overrun_cq_reports_an_error(void)
+an_overrun_cq_reports_and_breaks_its_qps(void)
 {
 	struct ibv_cq *small;
+	struct ibv_qp_attr attr;
 	struct ibv_async_event event;
 
 	rig_create(&a, &(struct rig_options){.device = 0});
@@ -393,6 +394,9 @@ an_overrun_cq_reports_an_error(void)
 	RIG_EQUAL(event.event_type, IBV_EVENT_CQ_ERR);
 	RIG_CHECK(event.element.cq == small);
 	ibv_ack_async_event(&event);
+	RIG_EQUAL(rig_async(a.context), IBV_EVENT_QP_FATAL);
+	RIG_EQUAL(ibv_query_qp(a.qp, &attr, IBV_QP_STATE, &init), 0);
+	RIG_EQUAL(attr.qp_state, IBV_QPS_ERR);
 	RIG_EQUAL(ibv_destroy_qp(a.qp), 0);
 	RIG_EQUAL(ibv_destroy_cq(small), 0);
 	init.send_cq = init.recv_cq = a.cq; /* for tear_down */
@@ -549,7 +553,7 @@ main(void)
 	RUN(a_reset_qp_can_be_connected_again);
 	RUN(a_record_without_a_doorbell_is_not_executed);
 	RUN(completion_events_wake_a_sleeper);
-	RUN(an_overrun_cq_reports_an_error);
+	RUN(an_overrun_cq_reports_and_breaks_its_qps);
 	RUN(three_hundred_qps_work_at_once);
 	RUN(a_shared_receive_queue_serves_and_warns);
 	RUN(relaxed_ordering_reaches_the_device);

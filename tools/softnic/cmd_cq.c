@@ -7,7 +7,7 @@
 #include <stddef.h>
 
 #include "fdtable.h"
-#include "qp.h"
+#include "receive.h"
 
 #define FIRST_CQN 0x400
 
@@ -27,6 +27,13 @@ channel_of(const struct sn_cmd *cmd, int *err)
 	return channel;
 }
 
+/* libmlx5 asks for one less than the entries it has allocated, a power of two. */
+static bool
+is_ring_size(uint32_t cqe)
+{
+	return cqe < SN_MAX_CQE && (cqe & (cqe + 1)) == 0;
+}
+
 int
 sn_cmd_cq_create(struct sn_cmd *cmd)
 {
@@ -39,8 +46,7 @@ sn_cmd_cq_create(struct sn_cmd *cmd)
 	struct sn_cq *cq;
 	int err;
 
-	/* libmlx5 asks for one less than the entries it has allocated, a power of two. */
-	if (!req || (cqe & (cqe + 1)) || (req->cqe_size != 64 && req->cqe_size != 128))
+	if (!req || !is_ring_size(cqe) || (req->cqe_size != 64 && req->cqe_size != 128))
 		return -EINVAL;
 	if (req->cqe_comp_en)
 		return -EOPNOTSUPP;
@@ -101,6 +107,26 @@ sn_cmd_cq_destroy(struct sn_cmd *cmd)
 	return 0;
 }
 
+int
+sn_cmd_cq_resize(struct sn_cmd *cmd)
+{
+	const struct ib_uverbs_resize_cq *req = sn_cmd_in(cmd, UVERBS_ATTR_CORE_IN, sizeof(*req));
+	const struct mlx5_ib_resize_cq *driver =
+		sn_cmd_in(cmd, UVERBS_ATTR_UHW_IN, sizeof(*driver));
+	struct sn_cq *cq = req ? sn_object_find(cmd->context, SN_CQ, req->cq_handle) : NULL;
+	struct ib_uverbs_resize_cq_resp resp = {0};
+	int err;
+
+	if (!cq || !driver || driver->cqe_size != cq->cqe_bytes || !is_ring_size(req->cqe))
+		return -EINVAL;
+	err = sn_cq_resize(cq, (uint8_t *)(uintptr_t)driver->buf_addr, req->cqe + 1);
+	if (err)
+		return err;
+	resp.cqe = req->cqe;
+	sn_cmd_out(cmd, UVERBS_ATTR_CORE_OUT, &resp, sizeof(resp));
+	return 0;
+}
+
 /* Moderation: our completions are never delayed, which every setting allows. */
 int
 sn_cmd_cq_modify(struct sn_cmd *cmd)
@@ -120,10 +146,11 @@ sn_cmd_srq_create(struct sn_cmd *cmd)
 	uint32_t max_sge = (uint32_t)sn_cmd_in_scalar(cmd, UVERBS_ATTR_CREATE_SRQ_MAX_SGE, 0);
 	uint32_t type = (uint32_t)sn_cmd_in_scalar(cmd, UVERBS_ATTR_CREATE_SRQ_TYPE, 0);
 	static uint32_t next_srqn = 1;
+	struct sn_object *pd = sn_cmd_object(cmd, UVERBS_ATTR_CREATE_SRQ_PD_HANDLE, SN_PD);
 	struct mlx5_ib_create_srq_resp driver = {0};
 	struct sn_srq *srq;
 
-	if (!req || max_wr > 32767 || max_sge > 31)
+	if (!req || !pd || max_wr > 32767 || max_sge > 31)
 		return -EINVAL;
 	if (type != IB_UVERBS_SRQT_BASIC)
 		return -EOPNOTSUPP;
@@ -140,6 +167,8 @@ sn_cmd_srq_create(struct sn_cmd *cmd)
 	srq->buf = (uint8_t *)(uintptr_t)req->buf_addr;
 	srq->dbrec = (_Atomic uint32_t *)(uintptr_t)req->db_addr;
 	srq->user_handle = sn_cmd_in_scalar(cmd, UVERBS_ATTR_CREATE_SRQ_USER_HANDLE, 0);
+	srq->pd = pd->handle;
+	pd->n_users++;
 	srq->srqn = next_srqn++ & 0xffffff;
 	max_wr = srq->n_wqe - 1;
 	max_sge = (1u << (srq->wqe_shift - 4)) - 1;
@@ -166,6 +195,7 @@ sn_cmd_srq_modify(struct sn_cmd *cmd)
 		if (req->srq_limit >= srq->n_wqe)
 			return -EINVAL;
 		srq->limit = (uint16_t)req->srq_limit;
+		sn_srq_check_limit(srq);
 	}
 	return 0;
 }
@@ -189,6 +219,11 @@ sn_cmd_srq_query(struct sn_cmd *cmd)
 void
 sn_srq_release(struct sn_object *object)
 {
+	struct sn_object *pd =
+		sn_object_find(object->context, SN_PD, ((struct sn_srq *)object)->pd);
+
+	if (pd)
+		pd->n_users--;
 	sn_object_free(object);
 }
 

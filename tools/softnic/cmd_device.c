@@ -80,7 +80,7 @@ describe_device(unsigned int device, struct ib_uverbs_query_device_resp *resp)
 		.max_sge = 30,
 		.max_sge_rd = 30,
 		.max_cq = 1 << 20,
-		.max_cqe = (1 << 22) - 1,
+		.max_cqe = SN_MAX_CQE - 1,
 		.max_mr = SN_MAX_MRS,
 		.max_pd = 1 << 20,
 		.max_qp_rd_atom = 16,

@@ -15,6 +15,7 @@ struct sn_cq {
 	bool overrun;
 	uint8_t *buf;
 	_Atomic uint32_t *dbrec; /* [0] the program's consumer index, [1] the arm record */
+	uint32_t notified_pi;	 /* pi at the last event */
 	uint32_t served_arm;	 /* the arm record's value that an event has answered */
 	uint64_t user_handle;
 	struct sn_event_queue *channel; /* NULL: polled only */
@@ -29,7 +30,8 @@ struct sn_completion {
 	uint8_t syndrome;   /* for error opcodes */
 	uint8_t wqe_opcode;
 	bool solicited;
-	bool has_grh; /* of a datagram */
+	bool has_grh; /* of a datagram, as roce_kind: 4 bits */
+	uint8_t roce_kind;
 	uint16_t wqe_index;
 	uint32_t uidx;
 	uint32_t qpn;
@@ -44,6 +46,10 @@ struct sn_completion {
 #define SN_ARM_NEVER 0xffffffffu
 
 void sn_cq_push(struct sn_cq *cq, const struct sn_completion *completion);
+
+/* Go on in another buffer, which libmlx5 has prepared. -EINVAL: what is unread does not fit.
+ * -EBUSY: the old one is full. */
+int sn_cq_resize(struct sn_cq *cq, uint8_t *buf, uint32_t n_cqe);
 
 /* Fire the completion event if the program armed the CQ and there is something new. */
 void sn_cq_notify(struct sn_cq *cq);

@@ -10,8 +10,9 @@
 #define TRANSPORT_BYTES 24   /* BTH and DETH, ICRC */
 #define UDP_BYTES	8
 
-/* What kind of network header a CQE reports (PRM, rx_l3_type of RoCE). */
-enum { L3_GRH, L3_IPV6, L3_IPV4 };
+/* What a CQE has in the place of a service level: the network header, and if UDP follows (PRM, CQE
+ * of a responder over RoCE). */
+enum { ROCE_GRH = 0, ROCE_IPV6_UDP = 8 | 1, ROCE_IPV4_UDP = 8 | 2 };
 
 /* ---- the global route header ---- */
 
@@ -76,12 +77,13 @@ sn_grh_format(uint8_t grh[SN_GRH_BYTES], const struct sn_address *to, const uint
 }
 
 static uint8_t
-l3_of(const uint8_t grh[SN_GRH_BYTES])
+roce_kind(const uint8_t grh[SN_GRH_BYTES])
 {
 	if (grh[0] >> 4 != 6)
-		return L3_IPV4;
-	return ((const struct ibv_grh *)(const void *)grh)->next_hdr == NEXT_HEADER_IBA ? L3_GRH
-											: L3_IPV6;
+		return ROCE_IPV4_UDP;
+	return ((const struct ibv_grh *)(const void *)grh)->next_hdr == NEXT_HEADER_IBA
+		       ? ROCE_GRH
+		       : ROCE_IPV6_UDP;
 }
 
 /* ---- arrival ---- */
@@ -136,9 +138,9 @@ sn_datagram_complete(struct sn_qp *qp, const struct sn_datagram *datagram,
 {
 	struct sn_completion c = {
 		.cqe_opcode = datagram->has_imm ? MLX5_CQE_RESP_SEND_IMM : MLX5_CQE_RESP_SEND,
-		.wqe_opcode = l3_of(datagram->grh),
 		.solicited = datagram->solicited,
 		.has_grh = true,
+		.roce_kind = roce_kind(datagram->grh),
 		.wqe_index = receive->index,
 		.uidx = qp->uidx,
 		.qpn = qp->qpn,

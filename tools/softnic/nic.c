@@ -151,6 +151,23 @@ notify_cqs(void)
 	}
 }
 
+/* A QP whose completion was lost cannot go on. */
+static void
+break_overrun(void)
+{
+	struct sn_uar *uar;
+	struct sn_qp *qp;
+
+	sn_nic.overran = false;
+	TAILQ_FOREACH (uar, &sn_nic.uars, link) {
+		TAILQ_FOREACH (qp, &uar->qps, uar_link) {
+			if ((qp->send_cq && qp->send_cq->overrun) ||
+			    (qp->recv_cq && qp->recv_cq->overrun))
+				sn_qp_break(qp, IBV_EVENT_QP_FATAL);
+		}
+	}
+}
+
 static void
 publish_counters(void)
 {
@@ -246,6 +263,8 @@ nic_pass(uint64_t now_ns)
 	n += poll_doorbells();
 	n += run_active();
 	notify_cqs();
+	if (sn_nic.overran)
+		break_overrun();
 	if (sn_nic.counted)
 		publish_counters();
 	housekeep();

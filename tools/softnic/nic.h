@@ -54,6 +54,7 @@ struct sn_nic {
 	/* What the pass has counted; published at its end. */
 	uint64_t count[SN_MAX_DEVICES][SN_N_COUNTERS];
 	bool counted;
+	bool overran; /* a CQ had no room: its QPs are to break at the end of the pass */
 };
 
 extern struct sn_nic sn_nic;

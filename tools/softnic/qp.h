@@ -12,6 +12,7 @@
 
 struct sn_srq {
 	struct sn_object object;
+	uint32_t pd;
 	uint32_t srqn;
 	uint32_t n_wqe;
 	uint32_t wqe_shift;

@@ -37,8 +37,8 @@ sn_receive_peek(struct sn_qp *qp, struct sn_receive *receive)
 	return true;
 }
 
-static void
-check_srq_limit(struct sn_srq *srq)
+void
+sn_srq_check_limit(struct sn_srq *srq)
 {
 	uint16_t posted = (uint16_t)be32toh(atomic_load_explicit(srq->dbrec, memory_order_relaxed));
 
@@ -62,12 +62,14 @@ sn_receive_consume(struct sn_qp *qp)
 		(const void *)(srq->buf + ((uint64_t)srq->head << srq->wqe_shift));
 	srq->head = be16toh(link->next_wqe_index);
 	srq->ci++;
-	check_srq_limit(srq);
+	sn_srq_check_limit(srq);
 }
 
 uint8_t
 sn_receive_resolve(const struct sn_qp *qp, struct sn_receive *receive, uint64_t len)
 {
+	uint32_t pd = qp->srq ? qp->srq->pd : qp->pd;
+
 	for (unsigned int i = 0; i < receive->n_segments && len && receive->n < SN_MAX_SGE; i++) {
 		const struct mlx5_wqe_data_seg *seg = &receive->segments[i];
 		uint32_t lkey = be32toh(seg->lkey), bytes = be32toh(seg->byte_count);
@@ -76,7 +78,7 @@ sn_receive_resolve(const struct sn_qp *qp, struct sn_receive *receive, uint64_t 
 
 		if (!bytes || lkey == MLX5_INVALID_LKEY)
 			break;
-		here = sn_mr_local(lkey, be64toh(seg->addr), take, IBV_ACCESS_LOCAL_WRITE, qp->pd);
+		here = sn_mr_local(lkey, be64toh(seg->addr), take, IBV_ACCESS_LOCAL_WRITE, pd);
 		if (!here)
 			return MLX5_CQE_SYNDROME_LOCAL_PROT_ERR;
 		receive->to[receive->n++] = (struct iovec){.iov_base = here, .iov_len = take};

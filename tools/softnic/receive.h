@@ -22,6 +22,9 @@ bool sn_receive_peek(struct sn_qp *qp, struct sn_receive *receive);
 /* Fill in where @len bytes go. Returns 0 or the syndrome of the receive's completion. */
 uint8_t sn_receive_resolve(const struct sn_qp *qp, struct sn_receive *receive, uint64_t len);
 
+/* Warn once that fewer WQEs are left than the program has set for this. */
+void sn_srq_check_limit(struct sn_srq *srq);
+
 /* It is used up; a shared queue may fall below its limit. */
 void sn_receive_consume(struct sn_qp *qp);
 

@@ -14,6 +14,7 @@
 #define SN_MAX_DEVICES	   8
 #define SN_MAX_MEMBERS	   256
 #define SN_MAX_QPS	   65536 /* a QPN is generation << 16 | index */
+#define SN_MAX_CQE	   (1u << 22) /* of one CQ */
 #define SN_MAX_MRS	   65536 /* a key is variant << 24 | index << 8 | variant */
 #define SN_MAX_CM_PORTS	   16384
 #define SN_DEFAULT_DEVICES 2

@@ -170,6 +170,7 @@ static const struct {
 	{IB_USER_VERBS_CMD_CREATE_AH, "CREATE_AH", sn_cmd_ah_create},
 	{IB_USER_VERBS_CMD_REG_MR, "REG_MR", sn_cmd_mr_reg},
 	{IB_USER_VERBS_CMD_CREATE_COMP_CHANNEL, "CREATE_COMP_CHANNEL", sn_cmd_channel_create},
+	{IB_USER_VERBS_CMD_RESIZE_CQ, "RESIZE_CQ", sn_cmd_cq_resize},
 	{IB_USER_VERBS_EX_CMD_MODIFY_CQ | IB_USER_VERBS_CMD_FLAG_EXTENDED, "EX_MODIFY_CQ",
 	 sn_cmd_cq_modify},
 	{IB_USER_VERBS_CMD_QUERY_QP, "QUERY_QP", sn_cmd_qp_query},

@@ -90,7 +90,7 @@ sn_cmd_fn sn_cmd_async_alloc, sn_cmd_channel_create;
 sn_cmd_fn sn_cmd_pd_alloc, sn_cmd_pd_destroy, sn_cmd_ah_create, sn_cmd_ah_destroy;
 sn_cmd_fn sn_cmd_uar_alloc, sn_cmd_uar_destroy;
 sn_cmd_fn sn_cmd_mr_reg, sn_cmd_mr_destroy, sn_cmd_mr_advise;
-sn_cmd_fn sn_cmd_cq_create, sn_cmd_cq_destroy, sn_cmd_cq_modify;
+sn_cmd_fn sn_cmd_cq_create, sn_cmd_cq_destroy, sn_cmd_cq_modify, sn_cmd_cq_resize;
 sn_cmd_fn sn_cmd_srq_create, sn_cmd_srq_modify, sn_cmd_srq_query, sn_cmd_srq_destroy;
 sn_cmd_fn sn_cmd_qp_create, sn_cmd_qp_modify, sn_cmd_qp_query, sn_cmd_qp_destroy;
 
