@@ -50,6 +50,9 @@ sn_cmd_cq_create(struct sn_cmd *cmd)
 		return -EINVAL;
 	if (req->cqe_comp_en)
 		return -EOPNOTSUPP;
+	err = sn_cmd_pin_queue(req->buf_addr, (cqe + 1ull) * req->cqe_size, req->db_addr);
+	if (err)
+		return err;
 	channel = channel_of(cmd, &err);
 	if (err)
 		return err;
@@ -119,6 +122,11 @@ sn_cmd_cq_resize(struct sn_cmd *cmd)
 
 	if (!cq || !driver || driver->cqe_size != cq->cqe_bytes || !is_ring_size(req->cqe))
 		return -EINVAL;
+	err = sn_cmd_pin_queue(driver->buf_addr, (req->cqe + 1ull) * driver->cqe_size,
+			       (uintptr_t)cq->dbrec);
+	cq = sn_object_find(cmd->context, SN_CQ, req->cq_handle);
+	if (err || !cq)
+		return err ? err : -EINVAL;
 	err = sn_cq_resize(cq, (uint8_t *)(uintptr_t)driver->buf_addr, req->cqe + 1);
 	if (err)
 		return err;
@@ -146,24 +154,30 @@ sn_cmd_srq_create(struct sn_cmd *cmd)
 	uint32_t max_sge = (uint32_t)sn_cmd_in_scalar(cmd, UVERBS_ATTR_CREATE_SRQ_MAX_SGE, 0);
 	uint32_t type = (uint32_t)sn_cmd_in_scalar(cmd, UVERBS_ATTR_CREATE_SRQ_TYPE, 0);
 	static uint32_t next_srqn = 1;
-	struct sn_object *pd = sn_cmd_object(cmd, UVERBS_ATTR_CREATE_SRQ_PD_HANDLE, SN_PD);
 	struct mlx5_ib_create_srq_resp driver = {0};
+	uint32_t n_wqe = 1, wqe_shift = 5;
+	struct sn_object *pd;
 	struct sn_srq *srq;
+	int err;
 
-	if (!req || !pd || max_wr > 32767 || max_sge > 31)
+	if (!req || max_wr >= SN_MAX_QUEUE || max_sge > 31)
 		return -EINVAL;
 	if (type != IB_UVERBS_SRQT_BASIC)
 		return -EOPNOTSUPP;
+	/* As libmlx5 lays it out: a link and the scatter list, rounded up; one WQE spare. */
+	while (1u << wqe_shift < 16 + max_sge * 16)
+		wqe_shift++;
+	while (n_wqe < max_wr + 1)
+		n_wqe *= 2;
+	err = sn_cmd_pin_queue(req->buf_addr, (uint64_t)n_wqe << wqe_shift, req->db_addr);
+	pd = sn_cmd_object(cmd, UVERBS_ATTR_CREATE_SRQ_PD_HANDLE, SN_PD);
+	if (err || !pd)
+		return err ? err : -EINVAL;
 	srq = sn_object_create(cmd->context, SN_SRQ, sizeof(*srq));
 	if (!srq)
 		return -ENOMEM;
-	/* As libmlx5 lays it out: a link and the scatter list, rounded up; one WQE spare. */
-	srq->wqe_shift = 5;
-	while (1u << srq->wqe_shift < 16 + max_sge * 16)
-		srq->wqe_shift++;
-	srq->n_wqe = 1;
-	while (srq->n_wqe < max_wr + 1)
-		srq->n_wqe *= 2;
+	srq->n_wqe = n_wqe;
+	srq->wqe_shift = wqe_shift;
 	srq->buf = (uint8_t *)(uintptr_t)req->buf_addr;
 	srq->dbrec = (_Atomic uint32_t *)(uintptr_t)req->db_addr;
 	srq->user_handle = sn_cmd_in_scalar(cmd, UVERBS_ATTR_CREATE_SRQ_USER_HANDLE, 0);

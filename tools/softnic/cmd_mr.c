@@ -54,6 +54,21 @@ pin_and_publish(const struct sn_mr_spec *spec, uint32_t *index)
 }
 
 int
+sn_cmd_pin_queue(uint64_t buf_addr, uint64_t bytes, uint64_t db_addr)
+{
+	int err;
+
+	if (buf_addr % 64 || db_addr % 8)
+		return -EINVAL;
+	sn_nic_unlock();
+	err = sn_mr_pin(buf_addr, bytes, true);
+	if (!err)
+		err = sn_mr_pin(db_addr, 8, true);
+	sn_nic_lock();
+	return err;
+}
+
+int
 sn_cmd_mr_reg(struct sn_cmd *cmd)
 {
 	const struct ib_uverbs_reg_mr *req = sn_cmd_in(cmd, UVERBS_ATTR_CORE_IN, sizeof(*req));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Queue pairs: create, modify, query, destroy. */
 #include <errno.h>
+#include <infiniband/mlx5dv.h>
 #include <rdma/mlx5-abi.h>
 #include <stddef.h>
 
@@ -309,28 +310,48 @@ detach(struct sn_qp *qp)
 static void
 set_queues(struct sn_qp *qp, const struct mlx5_ib_create_qp *req)
 {
-	uint8_t *buf = (uint8_t *)(uintptr_t)req->buf_addr;
+	uint64_t rq_bytes = (uint64_t)req->rq_wqe_count << req->rq_wqe_shift;
 
-	qp->rq = buf;
+	qp->rq = (uint8_t *)(uintptr_t)req->buf_addr;
 	qp->rq_wqes = req->rq_wqe_count;
 	qp->rq_shift = req->rq_wqe_shift;
-	qp->sq = buf + ((uint64_t)req->rq_wqe_count << req->rq_wqe_shift);
+	qp->sq = (uint8_t *)(uintptr_t)(req->buf_addr + rq_bytes);
 	qp->sq_blocks = req->sq_wqe_count;
 	qp->dbrec = (_Atomic uint32_t *)(uintptr_t)req->db_addr;
 	qp->uidx = req->uidx;
 	qp->has_signature = req->flags & MLX5_QP_FLAG_SIGNATURE;
 }
 
-static int
-check_create(const struct sn_cmd *cmd, const struct mlx5_ib_create_qp *req, uint32_t type)
+/* 0, or a power of two within the device's limit. */
+static bool
+is_queue_size(uint32_t n)
 {
-	if (!req || (req->sq_wqe_count & (req->sq_wqe_count - 1)) ||
-	    (req->rq_wqe_count & (req->rq_wqe_count - 1)) || req->rq_wqe_shift > 16)
+	return !(n & (n - 1)) && n <= SN_MAX_QUEUE;
+}
+
+static uint64_t
+queue_bytes(const struct mlx5_ib_create_qp *req)
+{
+	return ((uint64_t)req->rq_wqe_count << req->rq_wqe_shift) +
+	       (uint64_t)req->sq_wqe_count * MLX5_SEND_WQE_BB;
+}
+
+static int
+check_create(const struct mlx5_ib_create_qp *req, uint32_t type)
+{
+	if (!req || !is_queue_size(req->sq_wqe_count) || !is_queue_size(req->rq_wqe_count) ||
+	    req->rq_wqe_shift > 16 || (req->rq_wqe_count && req->rq_wqe_shift < 4))
 		return -EINVAL;
 	if (type != IB_UVERBS_QPT_RC && type != IB_UVERBS_QPT_UC && type != IB_UVERBS_QPT_UD) {
 		SN_LOG("qp type %u is not supported", type);
 		return -EOPNOTSUPP;
 	}
+	return 0;
+}
+
+static int
+check_handles(const struct sn_cmd *cmd, const struct mlx5_ib_create_qp *req)
+{
 	if (sn_cmd_has(cmd, UVERBS_ATTR_CREATE_QP_SRQ_HANDLE) &&
 	    !sn_cmd_object(cmd, UVERBS_ATTR_CREATE_QP_SRQ_HANDLE, SN_SRQ))
 		return -EINVAL;
@@ -349,11 +370,16 @@ sn_cmd_qp_create(struct sn_cmd *cmd)
 		sn_cmd_in(cmd, UVERBS_ATTR_CREATE_QP_CAP, sizeof(*cap));
 	uint32_t type = (uint32_t)sn_cmd_in_scalar(cmd, UVERBS_ATTR_CREATE_QP_TYPE, 0);
 	uint32_t flags = (uint32_t)sn_cmd_in_scalar(cmd, UVERBS_ATTR_CREATE_QP_FLAGS, 0);
-	struct sn_object *pd = sn_cmd_object(cmd, UVERBS_ATTR_CREATE_QP_PD_HANDLE, SN_PD);
 	struct mlx5_ib_create_qp_resp driver = {0};
-	int err = check_create(cmd, req, type);
+	int err = check_create(req, type);
+	struct sn_object *pd;
 	struct sn_qp *qp;
 
+	if (!err)
+		err = sn_cmd_pin_queue(req->buf_addr, queue_bytes(req), req->db_addr);
+	if (!err)
+		err = check_handles(cmd, req);
+	pd = sn_cmd_object(cmd, UVERBS_ATTR_CREATE_QP_PD_HANDLE, SN_PD);
 	if (err || !cap || !pd)
 		return err ? err : -EINVAL;
 	qp = sn_object_create(cmd->context, SN_QP, sizeof(*qp));
@@ -376,7 +402,8 @@ sn_cmd_qp_create(struct sn_cmd *cmd)
 	qp->send_cq = sn_cmd_object(cmd, UVERBS_ATTR_CREATE_QP_SEND_CQ_HANDLE, SN_CQ);
 	qp->recv_cq = sn_cmd_object(cmd, UVERBS_ATTR_CREATE_QP_RECV_CQ_HANDLE, SN_CQ);
 	qp->srq = sn_cmd_object(cmd, UVERBS_ATTR_CREATE_QP_SRQ_HANDLE, SN_SRQ);
-	qp->uar = cmd->context->uar[req->bfreg_index];
+	/* Who cannot send has no doorbell. */
+	qp->uar = req->sq_wqe_count ? cmd->context->uar[req->bfreg_index] : NULL;
 	pd->n_users++;
 	attach(qp);
 

@@ -84,7 +84,8 @@ scan_doorbells(struct sn_uar *uar)
 void
 sn_nic_collect_doorbells(struct sn_uar *uar)
 {
-	scan_doorbells(uar);
+	if (uar)
+		scan_doorbells(uar);
 }
 
 /* How many are looked at, whether they rang or not. */

@@ -64,7 +64,8 @@ int sn_nic_start(void);
 /* Stop the thread and leave. Idempotent; called when the process exits. */
 void sn_nic_stop(void);
 
-/* Take in what was rung on a page so far: a command is about to change what it means. */
+/* Take in what was rung on a page so far: a command is about to change what it means. A QP that
+ * cannot send has none: NULL. */
 void sn_nic_collect_doorbells(struct sn_uar *uar);
 
 /* For commands. */

@@ -60,7 +60,7 @@ sn_receive_consume(struct sn_qp *qp)
 	}
 	const struct mlx5_wqe_srq_next_seg *link =
 		(const void *)(srq->buf + ((uint64_t)srq->head << srq->wqe_shift));
-	srq->head = be16toh(link->next_wqe_index);
+	srq->head = (uint16_t)(be16toh(link->next_wqe_index) & (srq->n_wqe - 1));
 	srq->ci++;
 	sn_srq_check_limit(srq);
 }

@@ -98,7 +98,7 @@ sn_cmd_in(const struct sn_cmd *cmd, uint16_t id, size_t min_bytes)
 {
 	const struct ib_uverbs_attr *attr = find_attr(cmd, id);
 
-	if (!attr || attr->len < min_bytes)
+	if (!attr || attr->len < min_bytes || (attr->len > sizeof(attr->data) && !attr->data))
 		return NULL;
 	/* Small inputs are in the attribute itself. */
 	return attr->len <= sizeof(attr->data) ? (const void *)&attr->data
@@ -124,7 +124,7 @@ sn_cmd_has(const struct sn_cmd *cmd, uint16_t id)
 }
 
 void
-sn_cmd_out(const struct sn_cmd *cmd, uint16_t id, const void *data, size_t bytes)
+sn_cmd_out(struct sn_cmd *cmd, uint16_t id, const void *data, size_t bytes)
 {
 	struct ib_uverbs_attr *attr = find_attr(cmd, id);
 
@@ -132,6 +132,11 @@ sn_cmd_out(const struct sn_cmd *cmd, uint16_t id, const void *data, size_t bytes
 		return;
 	uint8_t *to = (uint8_t *)(uintptr_t)attr->data;
 	size_t n = SN_MIN(bytes, attr->len);
+
+	if (!to) {
+		cmd->faulted = true;
+		return;
+	}
 
 	memcpy(to, data, n);
 	memset(to + n, 0, attr->len - n);
@@ -258,7 +263,7 @@ sn_uverbs_ioctl(struct sn_context *context, struct ib_uverbs_ioctl_hdr *header)
 	sn_nic_lock();
 	err = dispatch(&cmd);
 	sn_nic_unlock();
-	return err;
+	return err || !cmd.faulted ? err : -EFAULT;
 }
 
 /* ---- contexts ---- */

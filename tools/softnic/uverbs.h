@@ -19,6 +19,7 @@
 #include "event.h"
 
 #define SN_MAX_UARS	   1024
+#define SN_MAX_QUEUE	   32768 /* basic blocks of a send queue, WQEs of a receive queue */
 #define SN_UAR_FILE_OFFSET (0x10000ull * 4096) /* of UAR page 0 in a context's memfd */
 
 enum sn_kind { SN_PD = 1, SN_CQ, SN_QP, SN_SRQ, SN_MR, SN_AH, SN_UAR };
@@ -67,6 +68,7 @@ void sn_object_forget_all(void);
 struct sn_cmd {
 	struct sn_context *context;
 	struct ib_uverbs_ioctl_hdr *header;
+	bool faulted; /* an output had no address */
 };
 
 /* The attribute's input of at least @min_bytes, or NULL. */
@@ -75,8 +77,14 @@ const void *sn_cmd_in(const struct sn_cmd *cmd, uint16_t id, size_t min_bytes);
 uint64_t sn_cmd_in_scalar(const struct sn_cmd *cmd, uint16_t id, uint64_t fallback);
 bool sn_cmd_has(const struct sn_cmd *cmd, uint16_t id);
 /* Copy out what the caller has room for, and zero what it has more. */
-void sn_cmd_out(const struct sn_cmd *cmd, uint16_t id, const void *data, size_t bytes);
+void sn_cmd_out(struct sn_cmd *cmd, uint16_t id, const void *data, size_t bytes);
 void sn_cmd_out_handle(const struct sn_cmd *cmd, uint16_t id, uint32_t handle);
+/*
+ * The memory of a queue and its doorbell record, made present as pinning would: -EFAULT if it is
+ * not mapped, -EINVAL if it is not aligned as the hardware's must be. Lets go of the NIC's lock
+ * meanwhile: to be called before anything is looked up.
+ */
+int sn_cmd_pin_queue(uint64_t buf_addr, uint64_t bytes, uint64_t db_addr);
 /* The object whose handle is input @id, or NULL. */
 void *sn_cmd_object(const struct sn_cmd *cmd, uint16_t id, enum sn_kind kind);
 

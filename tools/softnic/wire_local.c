@@ -506,7 +506,8 @@ fetch_piece(const struct sn_packet *request, const struct sn_packet_sge *sge, st
 {
 	struct sn_shm_mr *mr = sn_mr_find(sge->key);
 
-	if (mr && atomic_load(&mr->owner) == request->src)
+	if (mr && atomic_load(&mr->owner) == request->src &&
+	    sn_mr_covers(mr, sge->addr - mr->start + mr->iova, sge->len))
 		return move(mr, sge->addr, to, sge->len, true);
 	/* Deregistered since: a copy of whatever is there now. The sender broke its own rules. */
 	int err = move_by_kernel(to, request->src, sge->addr, sge->len, true);
@@ -537,6 +538,14 @@ sn_local_fetch(const struct sn_packet *request, const struct iovec *to, unsigned
 	return err;
 }
 
+/* Shared memory is as good as the worst of the programs that map it. */
+static bool
+is_sound(const struct sn_packet *packet)
+{
+	return packet->is_inline ? packet->len <= SN_PACKET_INLINE_MAX
+				 : packet->n_sge <= SN_PACKET_MAX_SGE;
+}
+
 static unsigned int
 local_poll(unsigned int budget)
 {
@@ -547,7 +556,7 @@ local_poll(unsigned int budget)
 	send_backlog();
 	sn_held_expire(sn_nic.now_ns);
 	while (n < budget && (packet = sn_ring_peek(inst->shm, inst->slot))) {
-		if (packet->dst == inst->id) {
+		if (packet->dst == inst->id && is_sound(packet)) {
 			if (packet->type == SN_PKT_REQUEST)
 				sn_responder_request(packet);
 			else if (packet->type == SN_PKT_REPLY)
