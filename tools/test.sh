@@ -1,10 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Installs what is missing, builds kvrail four ways, runs every test. The last line is
+# Installs what is missing, builds kvrail four ways, runs every test and fuzzer. The last line is
 # `N passed, N failed, N skipped`; the exit status is 0 when none failed.
 #
-#   test.sh          all lanes: gcc clang asan tsan
+#   test.sh          all lanes: gcc clang asan tsan fuzz
 #   test.sh LANE...  some of them
+#
+# KVR_FUZZ_SECONDS is how long each fuzzer runs (60).
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 builds=$root/build-test
@@ -48,7 +50,7 @@ lane_gcc() {
 }
 
 lane_clang() {
-	CC=clang build clang --buildtype=debugoptimized && KVR_SHORT=1 run clang --suite unit --suite property
+	CC=clang build clang --buildtype=debugoptimized -Dfuzz=true && KVR_SHORT=1 run clang --suite unit --suite property
 }
 
 # softnic is preloaded, ahead of ASan's own library. Leaks are looked for everywhere.
@@ -66,13 +68,44 @@ lane_tsan() {
 		-Dc_args=-DRTE_USE_C11_MEM_MODEL && run tsan --suite threads
 }
 
+# fuzz FUZZER: what it finds on the way stays in build-test/fuzz, for the next time.
+fuzz() {
+	local name=$1 own=$builds/fuzz/$1 seconds=${KVR_FUZZ_SECONDS:-60}
+	mkdir -p "$own"
+	ASAN_OPTIONS=detect_leaks=1 "$builds/clang/tests/fuzz/${name}_fuzz" -max_total_time="$seconds" \
+		-max_len=1500 -timeout=20 -close_fd_mask=2 -artifact_prefix="$own-" \
+		"$own" "$root/tests/fuzz/corpus/$name" >"$own.log" 2>&1
+}
+
+# One input that breaks a rule is one failed test; it is kept beside the log.
+lane_fuzz() {
+	CC=clang build clang --buildtype=debugoptimized -Dfuzz=true || return 1
+	local name names=(softnic_packet softnic_text softnic_uverbs softnic_wqe) log
+	for name in "${names[@]}"; do
+		[ "$(jobs -rp | wc -l)" -lt 2 ] || wait -n || true
+		fuzz "$name" &
+	done
+	wait
+	for name in "${names[@]}"; do
+		log=$builds/fuzz/$name.log
+		if grep -q '^Done ' "$log" && ! grep -q 'ERROR: ' "$log"; then
+			echo "ok    fuzz   $name: $(grep '^Done ' "$log")"
+			passed=$((passed + 1))
+		else
+			echo "FAIL  fuzz   $name ($log)"
+			grep -A 20 -m 1 -E 'ERROR|runtime error|not true' "$log" || tail -n 20 "$log"
+			failed=$((failed + 1))
+		fi
+	done
+}
+
 bash "$root/tools/setup.sh" --tests
 for lane in "${@:-all}"; do
 	case $lane in
-	all) lanes=(gcc clang asan tsan) ;;
-	gcc | clang | asan | tsan) lanes=("$lane") ;;
+	all) lanes=(gcc clang asan tsan fuzz) ;;
+	gcc | clang | asan | tsan | fuzz) lanes=("$lane") ;;
 	*)
-		echo "test.sh: unknown lane $lane; there are gcc, clang, asan and tsan" >&2
+		echo "test.sh: unknown lane $lane; there are gcc, clang, asan, tsan and fuzz" >&2
 		exit 2
 		;;
 	esac
