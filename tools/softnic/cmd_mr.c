@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <infiniband/verbs.h>
 
+#include "held.h"
 #include "mr.h"
 #include "nic.h"
 
@@ -117,6 +118,7 @@ sn_mr_release(struct sn_object *object)
 	struct region *region = (struct region *)object;
 	uint32_t index = region->index;
 
+	sn_held_push(sn_nic.instance.id, object->context->device);
 	region->pd->n_users--;
 	sn_object_free(region);
 	sn_nic_unlock();

@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "grace.h"
+#include "held.h"
 #include "qp.h"
 
 /* ---- what a transition needs ---- */
@@ -194,19 +195,22 @@ change_state(struct sn_qp *qp, uint8_t to)
 		sn_qp_set_state(qp, to);
 }
 
-/* Without the lock: waits for what peers have under way with the old state. */
+/* Without the lock: waits for what peers have under way with the old state. What they left behind
+ * lands now, and no more after that. */
 static void
-fence(void)
+fence(unsigned int device)
 {
 	sn_nic_unlock();
 	sn_grace_wait(sn_nic.instance.shm);
 	sn_nic_lock();
+	sn_held_push(sn_nic.instance.id, device);
 }
 
 static int
 modify(struct sn_qp *qp, const struct ib_uverbs_modify_qp *req)
 {
 	uint8_t to = req->attr_mask & IBV_QP_STATE ? req->qp_state : qp->state;
+	unsigned int device = qp->device;
 	int err = check_transition(qp, req);
 
 	if (!err)
@@ -219,7 +223,7 @@ modify(struct sn_qp *qp, const struct ib_uverbs_modify_qp *req)
 	take_attributes(qp, req);
 	share_attributes(qp, to);
 	change_state(qp, to);
-	fence();
+	fence(device);
 	return 0;
 }
 
@@ -466,6 +470,7 @@ sn_qp_release(struct sn_object *object)
 	struct sn_qp *qp = (struct sn_qp *)object;
 	struct sn_object *pd = sn_object_find(object->context, SN_PD, qp->pd);
 	struct sn_shm_qp *shared = qp->shared;
+	unsigned int device = qp->device;
 
 	sn_nic_collect_doorbells(qp->uar);
 	sn_qp_set_state(qp, IBV_QPS_RESET);
@@ -474,7 +479,7 @@ sn_qp_release(struct sn_object *object)
 	if (pd)
 		pd->n_users--;
 	sn_object_free(qp);
-	fence();
+	fence(device);
 	atomic_store(&shared->owner, 0);
 }
 

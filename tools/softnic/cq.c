@@ -7,6 +7,7 @@
 #include "async.h"
 #include "copy.h"
 #include "cq.h"
+#include "held.h"
 
 #define CI_MASK 0xffffffu
 
@@ -46,6 +47,7 @@ put_cqe(struct sn_cq *cq, const struct sn_completion *completion)
 	slot = cq->buf + (uint64_t)(cq->pi & (cq->n_cqe - 1)) * cq->cqe_bytes;
 	if (cq->cqe_bytes == 128)
 		slot += 64;
+	sn_held_push(sn_nic.instance.id, cq->object.context->device);
 	sn_copy_fence(); /* the payload before the entry */
 	memcpy(slot, &cqe, sizeof(cqe) - 1);
 	/* The owner bit flips each lap. Written last, released: who sees it sees the entry and the

@@ -166,6 +166,8 @@ init_mutexes(struct sn_shm *shm)
 		err = pthread_mutex_init(&shm->member[i].pulse, &attr);
 	if (!err)
 		err = pthread_mutex_init(&shm->cm_lock, &attr);
+	for (uint32_t i = 0; i < SN_MAX_MEMBERS && !err; i++)
+		err = pthread_mutex_init(&shm->member[i].held_lock, &attr);
 	pthread_mutexattr_destroy(&attr);
 	return -err;
 }

@@ -398,7 +398,6 @@ nic_close(void)
 {
 	if (sn_nic.wire->close)
 		sn_nic.wire->close();
-	sn_held_expire(UINT64_MAX);
 	sn_peer_unmap_all();
 	sn_instance_leave(&sn_nic.instance);
 }

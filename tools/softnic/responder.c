@@ -5,6 +5,7 @@
 #include <infiniband/mlx5dv.h>
 
 #include "async.h"
+#include "held.h"
 #include "datagram.h"
 #include "mr.h"
 #include "receive.h"
@@ -133,6 +134,7 @@ execute_atomic(struct sn_qp *qp, const struct sn_packet *request)
 		refuse(qp, request, at ? SN_NAK_INVALID : SN_NAK_ACCESS);
 		return;
 	}
+	sn_held_push(sn_nic.instance.id, qp->device);
 	if (request->opcode == MLX5_OPCODE_ATOMIC_FA)
 		old_value = atomic_fetch_add(at, request->operand[0]);
 	else

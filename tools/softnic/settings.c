@@ -12,6 +12,7 @@ sn_settings_init(struct sn_settings *settings)
 {
 	*settings = (struct sn_settings){
 		.fabric = {.n_devices = SN_DEFAULT_DEVICES, .wire = SN_WIRE_LOCAL},
+		.relaxed_one_in = SN_DEFAULT_RELAXED,
 		.ro_window_us = SN_DEFAULT_RO_WINDOW_US,
 	};
 	for (unsigned int device = 0; device < SN_MAX_DEVICES; device++)

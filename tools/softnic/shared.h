@@ -27,6 +27,7 @@
 #define SN_PACKET_MAX_SGE    32
 #define SN_PACKET_INLINE_MAX 256
 #define SN_MR_MAX_EXTENTS    4
+#define SN_HELD_LINES	     64
 
 /* ---- members ---- */
 
@@ -37,8 +38,9 @@ struct sn_shm_member {
 	 * ends in any way (exit, exec, kill -9) the kernel marks it, so pid reuse and zombies
 	 * cannot deceive. */
 	pthread_mutex_t pulse;
-	_Atomic uint64_t life; /* the member's id while it lives, else 0 */
-	uint64_t generation;   /* of the last member in this slot */
+	pthread_mutex_t held_lock; /* of its port's held; robust */
+	_Atomic uint64_t life;	   /* the member's id while it lives, else 0 */
+	uint64_t generation;	   /* of the last member in this slot */
 	int32_t pid;
 	uint32_t kind;
 	char name[16];
@@ -108,6 +110,26 @@ struct sn_ring_slot {
 	struct sn_packet packet;
 };
 
+/* Lines of relaxed-ordered memory that a member's devices were sent and have not written: held.c.
+ * Changed under the member's held_lock; pages and next_due_ns are looked at without. */
+struct sn_shm_line {
+	uint64_t due_ns;
+	uint64_t serial; /* of the region */
+	uint32_t mr;	 /* its index */
+	uint32_t qpn;	 /* the responder's */
+	uint8_t device;
+	uint8_t n_bytes;
+	uint8_t bytes[64];
+};
+
+struct sn_shm_held {
+	/* For each device, a bit for each page with lines, 64 sharing one. 0: it holds none. */
+	alignas(64) _Atomic uint64_t pages[SN_MAX_DEVICES];
+	alignas(64) _Atomic uint64_t next_due_ns;
+	_Atomic uint64_t addr[SN_HELD_LINES]; /* in the member's address space; 0: free */
+	struct sn_shm_line line[SN_HELD_LINES];
+};
+
 /* One NIC's mailbox and what its peers watch. */
 struct sn_shm_port {
 	alignas(64) _Atomic uint64_t epoch;  /* odd: inside a remote access; written by its NIC */
@@ -115,6 +137,7 @@ struct sn_shm_port {
 	alignas(64) _Atomic uint64_t ring_head; /* free-running, moved by producers */
 	alignas(64) uint64_t ring_tail;		/* free-running, moved by its NIC */
 	struct sn_ring_slot ring[SN_RING_SLOTS];
+	struct sn_shm_held held;
 };
 
 /* ---- queue pairs and memory regions ---- */

@@ -13,9 +13,9 @@
 /* What one instance can hold. Tables are sparse: unused entries cost no memory. */
 #define SN_MAX_DEVICES	   8
 #define SN_MAX_MEMBERS	   256
-#define SN_MAX_QPS	   65536 /* a QPN is generation << 16 | index */
+#define SN_MAX_QPS	   65536      /* a QPN is generation << 16 | index */
 #define SN_MAX_CQE	   (1u << 22) /* of one CQ */
-#define SN_MAX_MRS	   65536 /* a key is variant << 24 | index << 8 | variant */
+#define SN_MAX_MRS	   65536      /* a key is variant << 24 | index << 8 | variant */
 #define SN_MAX_CM_PORTS	   16384
 #define SN_DEFAULT_DEVICES 2
 
@@ -25,6 +25,7 @@
 #define SN_ENV_DEBUG		"SOFTNIC_DEBUG"
 #define SN_ENV_LIB		"SOFTNIC_LIB"
 #define SN_DEFAULT_INSTANCE	"default"
+#define SN_DEFAULT_RELAXED	1000
 #define SN_DEFAULT_RO_WINDOW_US 1000000
 #define SN_DEFAULT_STEP_NS	1000
 

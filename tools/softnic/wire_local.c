@@ -260,30 +260,37 @@ move_but_hold(struct sn_shm_mr *mr, const struct sn_shm_qp *to, uint64_t addr, s
 {
 	uint64_t end = addr + bytes, n_left = (end - 1) / SN_LINE_BYTES - addr / SN_LINE_BYTES + 1;
 	uint32_t n_hold = sn_held_share(n_left);
+	struct sn_line held[SN_HELD_LINES];
+	unsigned int n_held = 0;
 	uint64_t next;
+	int err;
 
-	for (uint64_t line = addr; line < end; line = next) {
+	for (uint64_t line = addr; line < end && n_held < n_hold; line = next) {
 		next = SN_MIN(line / SN_LINE_BYTES * SN_LINE_BYTES + SN_LINE_BYTES, end);
-		if (sn_held_random(n_left--) >= n_hold)
+		if (sn_held_random(n_left--) >= n_hold - n_held)
 			continue;
-		n_hold--;
-		int err = move(mr, addr, local, line - addr, false);
+		err = move(mr, addr, local, line - addr, false);
 		if (err)
 			return err;
-		span_take(local, sn_held_add(to, mr, line, (uint32_t)(next - line)), next - line);
+		held[n_held].addr = line;
+		held[n_held].n_bytes = (uint32_t)(next - line);
+		span_take(local, held[n_held++].bytes, next - line);
 		addr = next;
 	}
-	return move(mr, addr, local, end - addr, false);
+	err = move(mr, addr, local, end - addr, false);
+	if (!err)
+		sn_held_keep(to, mr, held, n_held);
+	return err;
 }
 
-/* A WRITE to relaxed-ordered memory while there is an adversary. */
+/* A WRITE to relaxed-ordered memory. */
 static int
 move_relaxed(struct sn_shm_mr *mr, const struct sn_shm_qp *to, uint64_t addr, struct span *local,
 	     uint64_t bytes)
 {
 	sn_held_settle(to, addr, bytes);
-	return sn_held_chance() ? move_but_hold(mr, to, addr, local, bytes)
-				: move(mr, addr, local, bytes, false);
+	return sn_held.one_in && sn_held_chance() ? move_but_hold(mr, to, addr, local, bytes)
+						  : move(mr, addr, local, bytes, false);
 }
 
 /* The piece of a request at @addr in the owner's space. 0 or -errno. */
@@ -298,10 +305,9 @@ carry(struct sn_shm_mr *mr, const struct sn_shm_qp *to, const struct sn_request 
 
 	span_skip(&local, r->done_bytes);
 	if (relaxed)
-		return sn_held.one_in ? move_relaxed(mr, to, addr, &local, bytes)
-				      : move(mr, addr, &local, bytes, false);
+		return move_relaxed(mr, to, addr, &local, bytes);
 	/* As on PCIe: only relaxed writes may overtake, and nothing overtakes a strict one. */
-	sn_held_push(to->device);
+	sn_held_push(atomic_load(&to->owner), to->device);
 	sn_copy_fence();
 	err = move(mr, addr, &local, bytes, is_read);
 	sn_copy_fence();
@@ -392,7 +398,7 @@ atomic_inside(struct sn_qp *qp, struct sn_request *r, struct sn_shm_qp *to, uint
 	at = sn_peer_map(mr, r->raddr - mr->iova + mr->start, sizeof(*at), &run);
 	if (!at || run < sizeof(*at) || (uintptr_t)at & 7)
 		return SN_AGAIN;
-	sn_held_push(to->device);
+	sn_held_push(atomic_load(&to->owner), to->device);
 	sn_copy_fence();
 	if (r->opcode == MLX5_OPCODE_ATOMIC_FA)
 		value = atomic_fetch_add(at, r->operand[0]);
@@ -424,7 +430,6 @@ sn_local_post(struct sn_qp *qp, struct sn_packet *packet)
 
 	if (!to)
 		return SN_LOST;
-	sn_held_push(to->device);
 	sn_copy_fence(); /* earlier writes are there before the message is */
 	qp->peer = atomic_load(&to->owner);
 	packet->src = sn_nic.instance.id;
@@ -461,7 +466,6 @@ sn_local_post_datagram(const struct sn_qp *qp, const struct sn_address *address,
 	packet->qkey = address->qkey;
 	packet->src = sn_nic.instance.id;
 	packet->dst = atomic_load(&to->owner);
-	sn_held_push(to->device);
 	sn_copy_fence(); /* earlier writes are there before the message is */
 	return sn_ring_push(sn_nic.instance.shm, packet->src, packet->dst, packet) ? SN_DONE
 										   : SN_AGAIN;
