@@ -137,21 +137,21 @@ take_attributes(struct sn_qp *qp, const struct ib_uverbs_modify_qp *req)
 }
 
 /* What peers see; before the state that lets them look. */
-static void
+static int
 share_attributes(struct sn_qp *qp, uint8_t to)
 {
 	struct sn_shm_qp *shared = qp->shared;
 
 	atomic_store(&shared->access, qp->attr.qp_access_flags);
 	if (to != IBV_QPS_RTR || qp->type == IB_UVERBS_QPT_UD)
-		return;
+		return 0;
 	shared->connection++;
 	shared->dest_qpn = qp->attr.dest_qp_num;
 	shared->mtu_log2 = (uint8_t)(7 + qp->attr.path_mtu);
 	shared->max_dest_rd_atomic = qp->attr.max_dest_rd_atomic;
 	atomic_store(&shared->rx_psn, qp->attr.rq_psn & 0xffffff);
 	qp->mtu_bytes = 1u << shared->mtu_log2;
-	sn_nic.wire->connect(qp);
+	return sn_nic.wire->connect(qp);
 }
 
 /* Both queues are empty again. */
@@ -221,7 +221,9 @@ modify(struct sn_qp *qp, const struct ib_uverbs_modify_qp *req)
 		return err;
 	}
 	take_attributes(qp, req);
-	share_attributes(qp, to);
+	err = share_attributes(qp, to);
+	if (err)
+		return err;
 	change_state(qp, to);
 	fence(device);
 	return 0;

@@ -27,6 +27,11 @@ const struct sn_counter_file sn_counter_files[] = {
 	{SN_CNT_RESP_CQE_ERRORS, "hw_counters/resp_cqe_error", 1},
 	{SN_CNT_REQ_ACCESS_ERRORS, "hw_counters/req_remote_access_errors", 1},
 	{SN_CNT_RESP_ACCESS_ERRORS, "hw_counters/resp_remote_access_errors", 1},
+	{SN_CNT_OUT_OF_SEQUENCE, "hw_counters/out_of_sequence", 1},
+	{SN_CNT_DUPLICATE_REQUESTS, "hw_counters/duplicate_request", 1},
+	{SN_CNT_IMPLIED_NAKS, "hw_counters/implied_nak_seq_err", 1},
+	{SN_CNT_RNR_RETRY_ERRORS, "hw_counters/rnr_nak_retry_err", 1},
+	{SN_CNT_ICRC_ERRORS, "hw_counters/rx_icrc_encapsulated", 1},
 	{SN_N_COUNTERS, NULL, 0},
 };
 

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "address.h"
 #include "instance.h"
 #include "list.h"
 
@@ -51,6 +52,11 @@ static const char usage_text[] =
 	"                   local  copies between the processes of this machine\n"
 	"                   null   the same, but WRITE and READ are checked and completed without\n"
 	"                          moving their bytes: what posting and polling cost\n"
+	"                   roce   RoCEv2 packets: between machines, containers, namespaces; "
+	"mlx5_N\n"
+	"                          stands on the N-th address of the interfaces that are up, or "
+	"on\n"
+	"                          that of --device mlx5_N:ip=ADDRESS\n"
 	"  --strict[=WHAT]  what befalls a program that breaks a rule of the WQE or doorbell "
 	"protocol\n"
 	"                   (default report): report  a line on standard error, and a count\n"
@@ -175,6 +181,34 @@ parse_options(int argc, char **argv, struct options *opt)
 		"starting with '.'\n",
 		opt->instance);
 	return -EINVAL;
+}
+
+/* The roce wire's devices stand on addresses of this machine: settings like any others for the
+ * command and its children. */
+static int
+complete_addresses(struct options *opt)
+{
+	struct sn_fabric fabric = opt->settings.fabric;
+	char text[256], error[512];
+
+	if (fabric.wire != SN_WIRE_ROCE)
+		return 0;
+	if (sn_address_complete(&fabric, error, sizeof(error))) {
+		fprintf(stderr, "softnic: %s\n", error);
+		return -EINVAL;
+	}
+	for (uint32_t device = 0; device < fabric.n_devices; device++) {
+		int n = snprintf(text, sizeof(text), "mlx5_%u:", device);
+
+		if (sn_device_settings_equal(&fabric.device[device],
+					     &opt->settings.fabric.device[device]))
+			continue;
+		sn_device_settings_format(&fabric.device[device], device, text + n,
+					  sizeof(text) - (size_t)n);
+		if (set(opt, "device", text))
+			return -EINVAL;
+	}
+	return 0;
 }
 
 /* ---- the library ---- */
@@ -393,6 +427,8 @@ main(int argc, char **argv)
 		return sn_list(opt.instance, opt.json);
 	}
 	if (parse_options(argc, argv, &opt))
+		return EXIT_OWN_ERROR;
+	if (complete_addresses(&opt))
 		return EXIT_OWN_ERROR;
 	if (optind == argc) {
 		fputs("softnic: no command given; see softnic --help\n", stderr);

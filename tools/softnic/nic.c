@@ -24,8 +24,10 @@
 #define SYSFS_NS	100000000
 #define NOTIFY_PER_PASS 64
 
-/* Idle passes before the first sleep, and how long to sleep after being idle for so long. */
+/* Idle passes before the first sleep (fewer if the wire makes them long), and how long to sleep
+ * after being idle for so long. */
 #define SPIN_PASSES	    200
+#define SPIN_NS		    10000
 #define NAP_NS		    20000
 #define REST_AFTER_NS	    20000000
 #define REST_NS		    100000
@@ -37,8 +39,9 @@
 
 struct sn_nic sn_nic = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static const struct sn_wire *const wires[] = {
-	[SN_WIRE_LOCAL] = &sn_wire_local, [SN_WIRE_NULL] = &sn_wire_null};
+static const struct sn_wire *const wires[] = {[SN_WIRE_LOCAL] = &sn_wire_local,
+					      [SN_WIRE_NULL] = &sn_wire_null,
+					      [SN_WIRE_ROCE] = &sn_wire_roce};
 
 /* ---- the parts of a pass ---- */
 
@@ -310,7 +313,7 @@ nic_loop(void)
 				nanosleep(&(struct timespec){.tv_nsec = BREATHER_NS}, NULL);
 				busy_since_ns = sn_now_ns();
 			}
-		} else if (++idle_passes < SPIN_PASSES) {
+		} else if (++idle_passes < SPIN_PASSES && sn_nic.now_ns - idle_since_ns < SPIN_NS) {
 			cpu_relax();
 		} else {
 			rest(sn_nic.now_ns - idle_since_ns);
@@ -544,6 +547,8 @@ after_fork_child(void)
 	if (life.state == STOPPED)
 		return;
 	life.state = STOPPED;
+	if (sn_nic.wire->close)
+		sn_nic.wire->close();
 	sn_instance_unmap(&sn_nic.instance);
 	memset(sn_nic.qp, 0, sizeof(sn_nic.qp));
 	atomic_store(&sn_nic.commands_waiting, 0);

@@ -5,6 +5,19 @@
 #include "async.h"
 #include "qp.h"
 
+/* IBA table 45, in units of 10 us. */
+static const uint16_t rnr_10us[32] = {
+	65536 - 1, 1,	 2,    3,    4,	   6,	  8,	 12,	16,    24,    32,
+	48,	   64,	 96,   128,  192,  256,	  384,	 512,	768,   1024,  1536,
+	2048,	   3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768, 49152,
+};
+
+uint64_t
+sn_qp_rnr_ns(uint8_t code)
+{
+	return rnr_10us[code & 0x1f] * 10000ull;
+}
+
 struct sn_qp *
 sn_qp_find(uint32_t qpn)
 {
@@ -42,6 +55,8 @@ sn_qp_ring(struct sn_qp *qp)
 void
 sn_qp_set_state(struct sn_qp *qp, uint8_t state)
 {
+	bool was_active = qp->is_active;
+
 	if (qp->state == IBV_QPS_ERR)
 		TAILQ_REMOVE(&sn_nic.broken, qp, run_link);
 	else if (qp->is_active)
@@ -54,7 +69,7 @@ sn_qp_set_state(struct sn_qp *qp, uint8_t state)
 	atomic_store_explicit(&qp->shared->state, state, memory_order_release);
 	if (state == IBV_QPS_ERR)
 		TAILQ_INSERT_TAIL(&sn_nic.broken, qp, run_link);
-	else if (state == IBV_QPS_RTS && qp->sq_pi != qp->sq_ci)
+	else if (state == IBV_QPS_RTS && (was_active || qp->sq_pi != qp->sq_ci))
 		sn_qp_activate(qp);
 }
 

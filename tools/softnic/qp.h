@@ -69,6 +69,8 @@ struct sn_qp {
 	uint32_t out_head, out_tail; /* free-running */
 	struct sn_outstanding out[SN_MAX_OUTSTANDING];
 
+	struct sn_roce *roce; /* of the roce wire, in RTR and RTS */
+
 	/* ---- retries ---- */
 	uint64_t wait_until_ns; /* 0: not waiting */
 	bool lost;		/* waiting because nobody answered */
@@ -121,6 +123,10 @@ void sn_qp_complete_send(struct sn_qp *qp, uint8_t opcode, uint16_t index, uint6
 
 /* A receive-side error completion for the WQE @index. */
 void sn_qp_fail_receive(struct sn_qp *qp, uint16_t index, uint8_t syndrome);
+
+/* What the responder's min_rnr_timer @code stands for (IBA table 45). */
+uint64_t sn_qp_rnr_ns(uint8_t code);
+#define SN_RNR_FOREVER 7 /* a count of retries that never runs out */
 
 static inline uint32_t
 sn_psn_add(uint32_t psn, uint32_t n)

@@ -21,14 +21,6 @@
 #define PASS_REQUESTS	 32	      /* a QP's share of a pass ... */
 #define PASS_BYTES	 (512u << 10) /* ... and its limit by size */
 #define PATIENT_RETRY_NS 1000000      /* timeout 0 means wait for ever; look now and then */
-#define RNR_FOREVER	 7
-
-/* IBA table 45, in units of 10 us: what the responder's min_rnr_timer code stands for. */
-static const uint16_t rnr_10us[32] = {
-	65536 - 1, 1,	 2,    3,    4,	   6,	  8,	 12,	16,    24,    32,
-	48,	   64,	 96,   128,  192,  256,	  384,	 512,	768,   1024,  1536,
-	2048,	   3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768, 49152,
-};
 
 static uint8_t
 syndrome_of(enum sn_fate fate)
@@ -278,13 +270,13 @@ handle_rnr(struct sn_qp *qp, uint8_t timer)
 	struct sn_request r;
 
 	rewind_to_head(qp);
-	if (qp->attr.rnr_retry != RNR_FOREVER && qp->rnr_retries_left-- == 0) {
+	if (qp->attr.rnr_retry != SN_RNR_FOREVER && qp->rnr_retries_left-- == 0) {
 		sn_wqe_decode(qp, qp->sq_ci, (uint16_t)(qp->sq_pi - qp->sq_ci), &r);
 		fail(qp, &r, MLX5_CQE_SYNDROME_RNR_RETRY_EXC_ERR);
 		return;
 	}
 	qp->lost = false;
-	qp->wait_until_ns = sn_nic.now_ns + rnr_10us[timer & 0x1f] * 10000ull;
+	qp->wait_until_ns = sn_nic.now_ns + sn_qp_rnr_ns(timer);
 }
 
 /* ---- datagrams ---- */

@@ -64,7 +64,7 @@ parse_choice(const struct where *at, const char *const *names, unsigned int *cho
 
 /* ---- keys ---- */
 
-static const char *const wire_names[] = {"local", "null", NULL};
+static const char *const wire_names[] = {"local", "null", "roce", NULL};
 static const char *const strict_names[] = {"report", "abort", "off", NULL};
 
 static int

@@ -16,7 +16,7 @@
 #include "device.h"
 #include "softnic.h"
 
-enum sn_wire_kind { SN_WIRE_LOCAL, SN_WIRE_NULL };
+enum sn_wire_kind { SN_WIRE_LOCAL, SN_WIRE_NULL, SN_WIRE_ROCE };
 enum sn_strict_mode { SN_STRICT_REPORT, SN_STRICT_ABORT, SN_STRICT_OFF };
 
 /* Of the instance. */

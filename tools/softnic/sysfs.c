@@ -185,7 +185,6 @@ put_port(struct tree *tree, const char *ib)
 		{"counters/link_downed", "0"},
 		{"counters/link_error_recovery", "0"},
 		{"hw_counters/lifespan", "10"},
-		{"hw_counters/out_of_sequence", "0"},
 		{"hw_counters/np_cnp_sent", "0"},
 		{"hw_counters/rp_cnp_handled", "0"},
 	};

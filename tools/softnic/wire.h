@@ -5,6 +5,7 @@
  *
  * local  between the processes of one machine (wire_local.c)
  * null   the same, but the payload of WRITE and READ stays where it is
+ * roce   between machines, containers and network namespaces, by RoCEv2 packets (wire_roce.c)
  */
 #ifndef SN_WIRE_H
 #define SN_WIRE_H
@@ -17,13 +18,13 @@ struct sn_qp;
 struct sn_wire {
 	const char *name;
 
-	/* On the NIC thread, once the instance is joined, and before it is left. 0 or -errno. May
-	 * be NULL. */
+	/* On the NIC thread, once the instance is joined, and before it is left; close also in the
+	 * child of a fork, which has no NIC. 0 or -errno. May be NULL. */
 	int (*open)(void);
 	void (*close)(void);
 
-	/* The QP went to RTR: qp->attr names its peer. */
-	void (*connect)(struct sn_qp *qp);
+	/* The QP goes to RTR: qp->attr names its peer. 0, or -errno if it cannot be one. */
+	int (*connect)(struct sn_qp *qp);
 
 	/* The QP left RTR and RTS, for ERR, RESET or for good: nothing more is sent for it, and
 	 * what still arrives is not its own. May be NULL. */
@@ -41,6 +42,6 @@ struct sn_wire {
 	void (*sleep)(uint64_t ns);
 };
 
-extern const struct sn_wire sn_wire_local, sn_wire_null;
+extern const struct sn_wire sn_wire_local, sn_wire_null, sn_wire_roce;
 
 #endif

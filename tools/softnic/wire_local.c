@@ -38,11 +38,12 @@ static bool carries = true; /* false: the null wire */
 
 /* ---- the other end ---- */
 
-static void
+static int
 local_connect(struct sn_qp *qp)
 {
 	qp->dest_device =
 		(int8_t)sn_device_of_gid(&sn_nic.instance.shm->fabric, qp->attr.dest.dgid);
+	return 0;
 }
 
 void

@@ -14,6 +14,8 @@
 
 #define SEGMENTS_PER_BLOCK 4
 #define PREFETCH_BLOCKS	   24
+#define FENCE_MASK	   0xe0 /* of fm_ce_se; the values below FENCE_READS order nothing for us */
+#define FENCE_READS	   0x40
 
 struct cursor {
 	const struct sn_qp *qp;
@@ -198,6 +200,7 @@ sn_wqe_decode(struct sn_qp *qp, uint16_t index, uint16_t n_announced, struct sn_
 	r->n_blocks = (uint16_t)((n_segments + SEGMENTS_PER_BLOCK - 1) / SEGMENTS_PER_BLOCK);
 	r->signaled = qp->signal_all || (ctrl->fm_ce_se & MLX5_WQE_CTRL_CQ_UPDATE);
 	r->solicited = ctrl->fm_ce_se & MLX5_WQE_CTRL_SOLICITED;
+	r->fenced = (ctrl->fm_ce_se & FENCE_MASK) >= FENCE_READS;
 	r->imm_be = ctrl->imm;
 	r->is_inline = false;
 	r->len = 0;

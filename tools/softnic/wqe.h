@@ -31,6 +31,7 @@ struct sn_request {
 	bool signaled;
 	bool solicited;
 	bool is_inline;
+	bool fenced;	/* not before the READs and atomics ahead of it are complete */
 	uint16_t index; /* of its first basic block; what the CQE reports */
 	uint16_t n_blocks;
 	uint32_t imm_be;

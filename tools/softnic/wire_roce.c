@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * RoCEv2 over UDP sockets: the wire between machines, containers and network namespaces.
+ *
+ * A NIC thread cannot promise hardware's latencies, and a socket buffer is no lossless fabric. So
+ * an acknowledgement covers as much as arrived together, a window bounds what is under way, and
+ * what was lost is sent again from the first missing packet on.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "copy.h"
+#include "grace.h"
+#include "icrc.h"
+#include "wire_roce.h"
+
+static int
+roce_open(void)
+{
+	int err;
+
+	sn_icrc_init();
+	err = sn_roce_sockets_open();
+	if (err)
+		sn_roce_sockets_close();
+	return err;
+}
+
+static void
+roce_close(void)
+{
+	sn_roce_sockets_close();
+}
+
+/* The IPv4 address that a GID maps, or 0. */
+static uint32_t
+ip_of_gid(const uint8_t gid[16])
+{
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+	uint32_t ip_be;
+
+	memcpy(&ip_be, gid + 12, sizeof(ip_be));
+	return memcmp(gid, mapped, sizeof(mapped)) ? 0 : ip_be;
+}
+
+static int
+roce_connect(struct sn_qp *qp)
+{
+	uint32_t peer_ip_be = ip_of_gid(qp->attr.dest.dgid);
+	struct sn_roce_port *port;
+	int err;
+
+	if (!peer_ip_be) {
+		SN_LOG("qp %#x: the peer's GID maps no IPv4 address; use GID index 2 or 3",
+		       qp->qpn);
+		return -EINVAL;
+	}
+	err = sn_roce_port_get(qp->device, &port);
+	if (err)
+		return err;
+	qp->roce = calloc(1, sizeof(*qp->roce));
+	if (!qp->roce)
+		return -ENOMEM;
+	qp->roce->port = port;
+	qp->roce->peer_ip_be = peer_ip_be;
+	return 0;
+}
+
+static void
+roce_disconnect(struct sn_qp *qp)
+{
+	qp->roce->port->flight_bytes -= qp->roce->tx.flight_bytes;
+	free(qp->roce);
+	qp->roce = NULL;
+}
+
+static void
+handle_packet(struct sn_roce_port *port, const struct sn_roce_packet *packet)
+{
+	static const uint8_t class_of[] = {
+		[IB_UVERBS_QPT_RC] = SN_ROCE_RC, [IB_UVERBS_QPT_UC] = SN_ROCE_UC};
+	struct sn_qp *qp = sn_qp_find(packet->dst_qpn);
+
+	if (!qp || !qp->roce || qp->roce->port != port ||
+	    packet->src_ip_be != qp->roce->peer_ip_be ||
+	    SN_ROCE_CLASS(packet->opcode) != class_of[qp->type])
+		return;
+	sn_nic_count(port->device, SN_CNT_RCV_PACKETS, 1);
+	sn_nic_count(port->device, SN_CNT_RCV_BYTES, packet->data_bytes);
+	if (packet->flags & SN_IS_RESPONSE)
+		sn_roce_response(qp, packet);
+	else
+		sn_roce_execute(qp, packet);
+	sn_qp_activate(qp); /* it may send now, or owe an answer */
+}
+
+static unsigned int
+roce_poll(unsigned int budget)
+{
+	unsigned int n;
+
+	sn_grace_enter(sn_nic.port);
+	n = sn_roce_receive(budget, handle_packet);
+	sn_copy_fence(); /* who polls memory sees it in time */
+	sn_grace_leave(sn_nic.port);
+	return n;
+}
+
+static bool
+is_idle(const struct sn_qp *qp)
+{
+	return sn_roce_responder_is_idle(qp) && sn_roce_requester_is_idle(qp);
+}
+
+static bool
+roce_run(struct sn_qp *qp)
+{
+	struct sn_roce_port *port;
+	bool progress;
+
+	if (!qp->roce) { /* UD */
+		sn_qp_break(qp, IBV_EVENT_QP_FATAL);
+		return true;
+	}
+	port = qp->roce->port;
+	sn_grace_enter(sn_nic.port);
+	progress = sn_roce_answer(qp);
+	if (qp->roce)
+		progress |= sn_roce_request(qp);
+	sn_roce_flush(port);
+	sn_grace_leave(sn_nic.port);
+	if (qp->roce && !sn_roce_is_reliable(qp))
+		sn_roce_requester_sent(qp);
+	if (qp->roce && qp->is_active && is_idle(qp)) {
+		TAILQ_REMOVE(&sn_nic.active, qp, run_link);
+		qp->is_active = false;
+	}
+	return progress;
+}
+
+const struct sn_wire sn_wire_roce = {
+	.name = "roce",
+	.open = roce_open,
+	.close = roce_close,
+	.connect = roce_connect,
+	.disconnect = roce_disconnect,
+	.run = roce_run,
+	.poll = roce_poll,
+	.sleep = sn_roce_sleep,
+};
