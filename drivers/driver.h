@@ -35,8 +35,7 @@ static_assert((KVR_SLICE_OPS & KVR_SLICE_SIGNALED) == 0, "a bit that no op has")
 struct kvr_slice {
 	uint64_t remote_addr;
 	uint32_t rkey;
-	uint8_t kind; /* enum kvr_slice_op, and KVR_SLICE_SIGNALED */
-	uint8_t reserved[3];
+	uint32_t kind; /* enum kvr_slice_op, and KVR_SLICE_SIGNALED */
 	uint32_t length_bytes;
 	uint32_t lkey;
 	uint64_t local_addr;

@@ -41,28 +41,42 @@ kvr_batch_get(struct kvr_client *client, const struct kvr_batch_options *options
 	return batch;
 }
 
-/* Checks a transfer and resolves its addresses. */
+/* Checks a transfer. *region is where the one before it was, and where this one is then: mostly the
+ * same. */
 static inline int
-xfer_set(struct kvr_xfer *xfer, struct kvr_client *client, const struct kvr_transfer *transfer)
+transfer_check(struct kvr_batch *batch, const struct kvr_transfer *transfer,
+	       struct kvr_region **region)
 {
-	struct kvr_segment *segment = transfer->segment;
+	const struct kvr_segment *segment = transfer->segment;
 	uint64_t length = transfer->length_bytes;
+	uintptr_t local = (uintptr_t)transfer->local;
 
-	if (segment == NULL || length == 0 ||
-	    (transfer->op != KVR_OP_READ && transfer->op != KVR_OP_WRITE))
+	if (segment == NULL || length == 0 || (uint32_t)transfer->op > KVR_OP_WRITE)
 		return -EINVAL;
 	if (transfer->offset > segment->size_bytes ||
 	    length > segment->size_bytes - transfer->offset)
 		return -ERANGE;
-	xfer->region = kvr_registry_find(&client->registry, (uintptr_t)transfer->local, length);
-	if (xfer->region == NULL)
+	if (kvr_region_holds(*region, local, length))
+		return 0;
+	*region = kvr_registry_find(&batch->client->registry, local, length);
+	if (*region == NULL)
 		return -EFAULT;
-	xfer->local_addr = (uintptr_t)transfer->local;
-	xfer->remote_addr = segment->remote_addr + transfer->offset;
-	xfer->length_bytes = length;
-	xfer->segment = segment;
-	xfer->op = transfer->op;
+	/* A pool's region is every client's: nobody counts who uses it. */
+	batch->client_memory |= !(*region)->pool;
 	return 0;
+}
+
+static inline void
+xfer_set(struct kvr_xfer *xfer, const struct kvr_transfer *transfer, struct kvr_region *region)
+{
+	*xfer = (struct kvr_xfer){
+		.local_addr = (uintptr_t)transfer->local,
+		.remote_addr = transfer->segment->remote_addr + transfer->offset,
+		.length_bytes = transfer->length_bytes,
+		.region = region,
+		.segment = transfer->segment,
+		.op = transfer->op,
+	};
 }
 
 /* b goes on where a ends, on both sides: one piece for the wire. */
@@ -76,25 +90,21 @@ adjacent(const struct kvr_xfer *a, const struct kvr_xfer *b)
 
 /* Batches that refer to the client's own memory keep it from being deregistered. */
 static void
-regions_hold(struct kvr_batch *batch, uint32_t first)
+regions_hold(const struct kvr_batch *batch, uint32_t first)
 {
 	uint32_t i;
 
-	for (i = first; i < batch->n_xfers; i++) {
-		/* A pool's region is every client's: nobody writes to it. */
-		if (batch->xfers[i].region->pool)
-			continue;
-		batch->xfers[i].region->n_transfers++;
-		batch->client_memory = true;
-	}
+	for (i = first; i < batch->n_xfers; i++)
+		if (!batch->xfers[i].region->pool)
+			batch->xfers[i].region->n_transfers++;
 }
 
 int
 kvr_batch_add(struct kvr_batch *batch, const struct kvr_transfer *transfers, uint32_t n)
 {
-	struct kvr_xfer *first = &batch->xfers[batch->n_xfers];
-	struct kvr_xfer *next = first;
-	uint64_t before = batch->n_xfers != 0 ? first[-1].length_bytes : 0;
+	struct kvr_xfer *first = &batch->xfers[batch->n_xfers], *next = first;
+	struct kvr_region *region = first[-1].region;
+	uint64_t before = first[-1].length_bytes;
 	uint32_t n_runs = batch->n_runs;
 	uint64_t bytes = 0;
 	uint32_t i;
@@ -103,25 +113,22 @@ kvr_batch_add(struct kvr_batch *batch, const struct kvr_transfer *transfers, uin
 	if (n > batch->client->max_transfers - batch->n_transfers)
 		return -E2BIG;
 	for (i = 0; i < n; i++) {
-		bool is_first = next == batch->xfers;
-		struct kvr_xfer xfer;
-
-		err = xfer_set(&xfer, batch->client, &transfers[i]);
+		err = transfer_check(batch, &transfers[i], &region);
 		if (err != 0)
 			break;
-		bytes += xfer.length_bytes;
-		if (!is_first && adjacent(&next[-1], &xfer)) {
-			next[-1].length_bytes += xfer.length_bytes;
+		xfer_set(next, &transfers[i], region);
+		bytes += next->length_bytes;
+		if (adjacent(&next[-1], next)) {
+			next[-1].length_bytes += next->length_bytes;
 			continue;
 		}
-		n_runs += is_first || next[-1].segment != xfer.segment;
-		*next++ = xfer;
+		n_runs += next[-1].segment != next->segment;
+		next++;
 	}
 	if (n_runs > KVR_MAX_RUNS)
 		err = -E2BIG;
 	if (err != 0) {
-		if (batch->n_xfers != 0)
-			first[-1].length_bytes = before;
+		first[-1].length_bytes = before;
 		return err;
 	}
 	i = batch->n_xfers;
@@ -129,7 +136,8 @@ kvr_batch_add(struct kvr_batch *batch, const struct kvr_transfer *transfers, uin
 	batch->n_transfers += n;
 	batch->n_runs = n_runs;
 	batch->bytes += bytes;
-	regions_hold(batch, i);
+	if (batch->client_memory)
+		regions_hold(batch, i);
 	return 0;
 }
 

@@ -76,7 +76,7 @@ TAILQ_HEAD(kvr_part_list, kvr_part);
 
 struct kvr_batch {
 	struct kvr_client *client;
-	struct kvr_xfer *xfers;
+	struct kvr_xfer *xfers; /* behind one that is nowhere, so that each has one before it */
 	struct kvr_part *parts;
 	uint32_t n_xfers;
 	uint32_t n_transfers; /* as the client added them */

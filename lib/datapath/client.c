@@ -56,13 +56,15 @@ rings_make(struct kvr_client *client, uint32_t max_batches)
 	return 0;
 }
 
+static struct kvr_region nowhere; /* holds nothing */
+
 /* All batches with their transfers and parts, in one piece of memory each. */
 static int
 batches_make(struct kvr_client *client, uint32_t max_batches)
 {
 	size_t batch_bytes = RTE_ALIGN_CEIL(sizeof(struct kvr_batch), KVR_CACHE_LINE);
 	size_t part_bytes = sizeof(struct kvr_part) * client->max_parts;
-	size_t xfer_bytes = sizeof(struct kvr_xfer) * client->max_transfers;
+	size_t xfer_bytes = sizeof(struct kvr_xfer) * (client->max_transfers + 1);
 	size_t stride = RTE_ALIGN_CEIL(batch_bytes + part_bytes + xfer_bytes, KVR_CACHE_LINE);
 	uint32_t i;
 
@@ -72,11 +74,13 @@ batches_make(struct kvr_client *client, uint32_t max_batches)
 	for (i = max_batches; i-- > 0;) {
 		uint8_t *at = (uint8_t *)client->memory + stride * i;
 		struct kvr_batch *batch = (struct kvr_batch *)at;
+		struct kvr_xfer *xfers = (struct kvr_xfer *)(at + batch_bytes + part_bytes);
 
+		xfers[0] = (struct kvr_xfer){.region = &nowhere};
 		*batch = (struct kvr_batch){
 			.client = client,
 			.parts = (struct kvr_part *)(at + batch_bytes),
-			.xfers = (struct kvr_xfer *)(at + batch_bytes + part_bytes),
+			.xfers = &xfers[1],
 			.next = client->free,
 		};
 		client->free = batch;

@@ -114,25 +114,28 @@ run_fill(const struct kvr_part *part, const struct kvr_lane *lane, uint32_t max,
 	 struct kvr_flight *flight)
 {
 	const uint32_t rkey = part->segment->keys[lane->remote_idx].bulk_rkey;
-	const struct kvr_xfer *begin = &part->batch->xfers[part->at], *xfer = begin;
-	const struct kvr_xfer *end = begin + max;
-	struct kvr_slice *slice = lane_slice(lane);
-	const uint32_t op = flight->op;
-	uint64_t left = quantum;
+	const struct kvr_xfer *xfer = &part->batch->xfers[part->at];
+	const uint32_t op = flight->op, device_idx = lane->device_idx;
+	struct kvr_slice *begin = lane_slice(lane), *slice;
+	uint64_t bytes = 0;
 
-	for (; xfer != end && xfer->length_bytes <= left && xfer->op == op; xfer++, slice++) {
-		left -= xfer->length_bytes;
+	for (slice = begin; slice != begin + max; slice++, xfer++) {
+		uint64_t with = bytes + xfer->length_bytes;
+
+		if (with > quantum || xfer->op != op)
+			break;
+		bytes = with;
 		*slice = (struct kvr_slice){
 			.remote_addr = xfer->remote_addr,
 			.rkey = rkey,
-			.kind = (uint8_t)op,
+			.kind = op,
 			.length_bytes = (uint32_t)xfer->length_bytes,
-			.lkey = xfer->region->keys[lane->device_idx].bulk_lkey,
+			.lkey = xfer->region->keys[device_idx].bulk_lkey,
 			.local_addr = xfer->local_addr,
 		};
 	}
-	flight->n = (uint32_t)(xfer - begin);
-	flight->bytes = quantum - left;
+	flight->n = (uint32_t)(slice - begin);
+	flight->bytes = bytes;
 }
 
 /* `length` bytes of a transfer that does not go whole. */
@@ -145,7 +148,7 @@ piece_fill(const struct kvr_part *part, const struct kvr_lane *lane, uint64_t le
 	*lane_slice(lane) = (struct kvr_slice){
 		.remote_addr = xfer->remote_addr + part->at_bytes,
 		.rkey = part->segment->keys[lane->remote_idx].bulk_rkey,
-		.kind = (uint8_t)xfer->op,
+		.kind = xfer->op,
 		.length_bytes = (uint32_t)length,
 		.lkey = xfer->region->keys[lane->device_idx].bulk_lkey,
 		.local_addr = xfer->local_addr + part->at_bytes,

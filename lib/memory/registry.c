@@ -139,14 +139,6 @@ lower_bound(const struct kvr_registry *registry, uintptr_t addr)
 	return low;
 }
 
-/* Written without start + size, which may be 2^64. */
-static bool
-region_holds(const struct kvr_region *region, uintptr_t addr, uint64_t size_bytes)
-{
-	return addr >= region->start && addr - region->start <= region->size_bytes &&
-	       size_bytes <= region->size_bytes - (addr - region->start);
-}
-
 int
 kvr_registry_add(struct kvr_registry *registry, struct kvr_region *region)
 {
@@ -185,22 +177,16 @@ kvr_registry_remove(struct kvr_registry *registry, uintptr_t addr)
 }
 
 struct kvr_region *
-kvr_registry_find(struct kvr_registry *registry, uintptr_t addr, uint64_t size_bytes)
+kvr_registry_find(const struct kvr_registry *registry, uintptr_t addr, uint64_t size_bytes)
 {
-	uint32_t at;
+	uint32_t at = lower_bound(registry, addr);
 
-	/* Transfers of one batch are mostly in one pool. What `last` says is only a guess. */
-	if (registry->last < registry->n &&
-	    region_holds(registry->regions[registry->last], addr, size_bytes))
-		return registry->regions[registry->last];
-	at = lower_bound(registry, addr);
 	if (at == registry->n || registry->regions[at]->start != addr) {
 		if (at == 0)
 			return NULL;
 		at--;
 	}
-	if (!region_holds(registry->regions[at], addr, size_bytes))
+	if (!kvr_region_holds(registry->regions[at], addr, size_bytes))
 		return NULL;
-	registry->last = at;
 	return registry->regions[at];
 }

@@ -39,10 +39,18 @@ int kvr_region_register(struct kvr_engine *engine, void *addr, uint64_t size_byt
 			struct kvr_region **region);
 void kvr_region_deregister(struct kvr_region *region);
 
+/* Written without start + size, which may be 2^64; an addr below start wraps to beyond the size. */
+static inline bool
+kvr_region_holds(const struct kvr_region *region, uintptr_t addr, uint64_t size_bytes)
+{
+	uint64_t offset = addr - region->start;
+
+	return offset <= region->size_bytes && size_bytes <= region->size_bytes - offset;
+}
+
 /* Regions by address, sorted, not overlapping. */
 struct kvr_registry {
 	uint32_t n;
-	uint32_t last; /* where the last lookup hit */
 	struct kvr_region *regions[KVR_MAX_REGIONS];
 };
 
@@ -51,7 +59,7 @@ int kvr_registry_add(struct kvr_registry *registry, struct kvr_region *region);
 /* The region, taken out; NULL: none starts at addr. */
 struct kvr_region *kvr_registry_remove(struct kvr_registry *registry, uintptr_t addr);
 /* The region that holds [addr, addr + size_bytes); NULL: none does. */
-struct kvr_region *kvr_registry_find(struct kvr_registry *registry, uintptr_t addr,
+struct kvr_region *kvr_registry_find(const struct kvr_registry *registry, uintptr_t addr,
 				     uint64_t size_bytes);
 
 #endif

@@ -80,7 +80,7 @@ slice_make(struct kvr_slice *slice)
 	slice->length_bytes = (uint32_t)harness_magnitude(1, 1u << 31);
 	slice->lkey = (uint32_t)harness_random();
 	slice->rkey = (uint32_t)harness_random();
-	slice->kind = (uint8_t)harness_between(KVR_SLICE_READ, KVR_SLICE_PROOF);
+	slice->kind = (uint32_t)harness_between(KVR_SLICE_READ, KVR_SLICE_PROOF);
 	if (harness_one_in(4))
 		slice->kind |= KVR_SLICE_SIGNALED;
 }
