@@ -8,6 +8,7 @@
 
 #include "async.h"
 #include "fdtable.h"
+#include "link.h"
 #include "qp.h"
 
 /* ---- context ---- */
@@ -138,6 +139,7 @@ sn_cmd_query_port(struct sn_cmd *cmd)
 {
 	const struct sn_device_settings *settings = settings_of(cmd->context->device);
 	const struct sn_link_speed *speed = sn_device_link_speed(settings);
+	enum sn_link_state link = sn_link_state(sn_nic.instance.shm, cmd->context->device);
 	const struct ib_uverbs_query_port_resp_ex resp = {
 		.legacy_resp =
 			{
@@ -146,13 +148,13 @@ sn_cmd_query_port(struct sn_cmd *cmd)
 				.max_msg_sz = (uint32_t)SN_MAX_MSG_BYTES,
 				.gid_tbl_len = 255,
 				.pkey_tbl_len = 1,
-				.state = IBV_PORT_ACTIVE,
+				.state = sn_link_port_state(link),
 				.max_mtu = sn_device_mtu_code(settings),
 				.active_mtu = sn_device_mtu_code(settings),
 				.max_vl_num = 4,
 				.active_width = speed->width_code,
 				.active_speed = speed->speed_code,
-				.phys_state = 5, /* LinkUp */
+				.phys_state = sn_link_phys_state(link),
 				.link_layer = IBV_LINK_LAYER_ETHERNET,
 			},
 	};
@@ -225,6 +227,18 @@ sn_cmd_async_alloc(struct sn_cmd *cmd)
 	cmd->context->async = queue;
 	sn_cmd_out_handle(cmd, UVERBS_ATTR_ASYNC_EVENT_ALLOC_FD_HANDLE, (uint32_t)queue->read_fd);
 	return 0;
+}
+
+void
+sn_async_push_all(unsigned int device, uint32_t type)
+{
+	const uint64_t port = 1; /* the element of an event that no object has */
+	struct sn_context *context;
+
+	LIST_FOREACH (context, &sn_contexts, link) {
+		if (context->device == device)
+			sn_async_push(context, port, type);
+	}
 }
 
 void

@@ -7,10 +7,12 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 
+#include "async.h"
 #include "cm.h"
 #include "copy.h"
 #include "fdtable.h"
 #include "held.h"
+#include "link.h"
 #include "peer.h"
 #include "qp.h"
 #include "softnic_step.h"
@@ -155,23 +157,6 @@ notify_cqs(void)
 	}
 }
 
-/* A QP whose completion was lost cannot go on. */
-static void
-break_overrun(void)
-{
-	struct sn_uar *uar;
-	struct sn_qp *qp;
-
-	sn_nic.overran = false;
-	TAILQ_FOREACH (uar, &sn_nic.uars, link) {
-		TAILQ_FOREACH (qp, &uar->qps, uar_link) {
-			if ((qp->send_cq && qp->send_cq->overrun) ||
-			    (qp->recv_cq && qp->recv_cq->overrun))
-				sn_qp_break(qp, IBV_EVENT_QP_FATAL);
-		}
-	}
-}
-
 static void
 publish_counters(void)
 {
@@ -238,6 +223,27 @@ write_sysfs(void)
 	}
 }
 
+/* Tell this process's programs what has become of their devices. */
+static void
+watch_links(void)
+{
+	static uint32_t seen[SN_MAX_DEVICES];
+	struct sn_shm *shm = sn_nic.instance.shm;
+
+	for (uint32_t device = 0; device < shm->fabric.n_devices; device++) {
+		enum sn_link_state state = sn_link_state(shm, device);
+
+		if (state == seen[device])
+			continue;
+		seen[device] = state;
+		if (state == SN_LINK_DEAD)
+			sn_qp_break_device(device);
+		sn_async_push_all(device, state == SN_LINK_UP	  ? IBV_EVENT_PORT_ACTIVE
+					  : state == SN_LINK_DOWN ? IBV_EVENT_PORT_ERR
+								  : IBV_EVENT_DEVICE_FATAL);
+	}
+}
+
 static void
 housekeep(void)
 {
@@ -247,6 +253,7 @@ housekeep(void)
 		flush_broken();
 	if (is_due(&checked_ns, MEMBER_CHECK_NS))
 		check_members();
+	watch_links();
 	if (is_due(&swept_ns, SWEEP_NS))
 		sn_peer_sweep();
 	if (is_due(&written_ns, SYSFS_NS))
@@ -268,7 +275,7 @@ nic_pass(uint64_t now_ns)
 	n += run_active();
 	notify_cqs();
 	if (sn_nic.overran)
-		break_overrun();
+		sn_qp_break_overrun();
 	if (sn_nic.counted)
 		publish_counters();
 	housekeep();

@@ -160,3 +160,33 @@ sn_qp_break(struct sn_qp *qp, int event)
 		sn_async_push(qp->object.context, qp->user_handle, IBV_EVENT_QP_LAST_WQE_REACHED);
 	}
 }
+
+void
+sn_qp_break_overrun(void)
+{
+	struct sn_uar *uar;
+	struct sn_qp *qp;
+
+	sn_nic.overran = false;
+	TAILQ_FOREACH (uar, &sn_nic.uars, link) {
+		TAILQ_FOREACH (qp, &uar->qps, uar_link) {
+			if ((qp->send_cq && qp->send_cq->overrun) ||
+			    (qp->recv_cq && qp->recv_cq->overrun))
+				sn_qp_break(qp, IBV_EVENT_QP_FATAL);
+		}
+	}
+}
+
+void
+sn_qp_break_device(unsigned int device)
+{
+	struct sn_uar *uar;
+	struct sn_qp *qp;
+
+	TAILQ_FOREACH (uar, &sn_nic.uars, link) {
+		TAILQ_FOREACH (qp, &uar->qps, uar_link) {
+			if (qp->device == device)
+				sn_qp_break(qp, -1);
+		}
+	}
+}

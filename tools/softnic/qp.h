@@ -114,6 +114,10 @@ void sn_qp_set_state(struct sn_qp *qp, uint8_t state);
 /* To ERR, flushing, with an asynchronous event if @event is not negative. */
 void sn_qp_break(struct sn_qp *qp, int event);
 
+/* Those whose completions a CQ had no room for; those of a device that died. */
+void sn_qp_break_overrun(void);
+void sn_qp_break_device(unsigned int device);
+
 /* Complete with an error everything posted; in ERR only. */
 void sn_qp_flush(struct sn_qp *qp);
 

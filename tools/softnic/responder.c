@@ -7,6 +7,7 @@
 #include "async.h"
 #include "held.h"
 #include "datagram.h"
+#include "link.h"
 #include "mr.h"
 #include "receive.h"
 #include "responder.h"
@@ -179,7 +180,7 @@ sn_responder_request(const struct sn_packet *request)
 		receive_datagram(qp, request);
 		return;
 	}
-	if (!qp || !listens_to(qp, request)) {
+	if (!qp || !listens_to(qp, request) || !sn_link_is_up(sn_nic.instance.shm, qp->device)) {
 		SN_LOG("request for qp %#x from %#x: no such connection", request->dst_qpn,
 		       request->src_qpn);
 		answer(NULL, request, SN_LOST, 0);

@@ -197,6 +197,7 @@ struct sn_shm_cm_port {
 struct sn_shm_device {
 	alignas(64) _Atomic uint64_t counter[SN_N_COUNTERS];
 	alignas(64) _Atomic uint64_t flushed_ns; /* when its sysfs files were last written */
+	_Atomic uint32_t link;			 /* link.h; zeroed it is up */
 };
 
 struct sn_shm {

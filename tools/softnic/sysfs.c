@@ -315,6 +315,20 @@ sn_sysfs_owns(const char *path)
 	return false;
 }
 
+void
+sn_sysfs_set_link(const char *dir, unsigned int device, bool is_up)
+{
+	char sys[128];
+	struct tree tree = {.sys = sys};
+
+	snprintf(sys, sizeof(sys), "%s/sys", dir);
+	set_function_path(tree.fn, sizeof(tree.fn), device);
+	put(&tree, is_up ? "4: ACTIVE" : "1: DOWN", "%s/infiniband/mlx5_%u/ports/1/state", tree.fn,
+	    device);
+	put(&tree, is_up ? "5: LinkUp" : "3: Disabled", "%s/infiniband/mlx5_%u/ports/1/phys_state",
+	    tree.fn, device);
+}
+
 /* Values only grow, so writing over the old text never leaves a tail of it. */
 void
 sn_sysfs_refresh(const char *dir, struct sn_shm *shm, unsigned int device)

@@ -20,6 +20,9 @@ bool sn_sysfs_owns(const char *path);
 /* Bring the counter files of @device up to date. */
 void sn_sysfs_refresh(const char *dir, struct sn_shm *shm, unsigned int device);
 
+/* Show its port as up or down. */
+void sn_sysfs_set_link(const char *dir, unsigned int device, bool is_up);
+
 /* The device whose counter file @path is, or -1. @path may be in the tree or below /sys. */
 int sn_sysfs_counter_device(const char *path);
 

@@ -7,7 +7,10 @@
 #include <unistd.h>
 
 #include "fdtable.h"
+#include "link.h"
 #include "nic.h"
+
+struct sn_context_list sn_contexts = LIST_HEAD_INITIALIZER(sn_contexts);
 
 /* ---- objects and handles ---- */
 
@@ -79,6 +82,7 @@ void
 sn_object_forget_all(void)
 {
 	memset(&handles, 0, sizeof(handles));
+	LIST_INIT(&sn_contexts);
 }
 
 /* ---- attributes ---- */
@@ -207,39 +211,42 @@ static const struct {
 	uint16_t object, method;
 	const char *name;
 	sn_cmd_fn *run;
+	bool ends; /* something: a dead device allows that alone, so that programs can leave */
 } methods[] = {
-	{UVERBS_OBJECT_DEVICE, UVERBS_METHOD_INVOKE_WRITE, NULL, invoke_write},
-	{UVERBS_OBJECT_DEVICE, UVERBS_METHOD_GET_CONTEXT, "GET_CONTEXT", sn_cmd_get_context},
-	{UVERBS_OBJECT_DEVICE, UVERBS_METHOD_QUERY_PORT, "QUERY_PORT", sn_cmd_query_port},
+	{UVERBS_OBJECT_DEVICE, UVERBS_METHOD_INVOKE_WRITE, NULL, invoke_write, false},
+	{UVERBS_OBJECT_DEVICE, UVERBS_METHOD_GET_CONTEXT, "GET_CONTEXT", sn_cmd_get_context, false},
+	{UVERBS_OBJECT_DEVICE, UVERBS_METHOD_QUERY_PORT, "QUERY_PORT", sn_cmd_query_port, false},
 	{UVERBS_OBJECT_DEVICE, UVERBS_METHOD_QUERY_GID_TABLE, "QUERY_GID_TABLE",
-	 sn_cmd_query_gid_table},
+	 sn_cmd_query_gid_table, false},
 	{UVERBS_OBJECT_DEVICE, UVERBS_METHOD_QUERY_GID_ENTRY, "QUERY_GID_ENTRY",
-	 sn_cmd_query_gid_entry},
+	 sn_cmd_query_gid_entry, false},
 	{UVERBS_OBJECT_ASYNC_EVENT, UVERBS_METHOD_ASYNC_EVENT_ALLOC, "ASYNC_EVENT_ALLOC",
-	 sn_cmd_async_alloc},
-	{UVERBS_OBJECT_PD, UVERBS_METHOD_PD_DESTROY, "PD_DESTROY", sn_cmd_pd_destroy},
-	{UVERBS_OBJECT_AH, UVERBS_METHOD_AH_DESTROY, "AH_DESTROY", sn_cmd_ah_destroy},
-	{UVERBS_OBJECT_MR, UVERBS_METHOD_MR_DESTROY, "MR_DESTROY", sn_cmd_mr_destroy},
-	{UVERBS_OBJECT_MR, UVERBS_METHOD_ADVISE_MR, "ADVISE_MR", sn_cmd_mr_advise},
-	{UVERBS_OBJECT_CQ, UVERBS_METHOD_CQ_CREATE, "CQ_CREATE", sn_cmd_cq_create},
-	{UVERBS_OBJECT_CQ, UVERBS_METHOD_CQ_DESTROY, "CQ_DESTROY", sn_cmd_cq_destroy},
-	{UVERBS_OBJECT_SRQ, UVERBS_METHOD_SRQ_CREATE, "SRQ_CREATE", sn_cmd_srq_create},
-	{UVERBS_OBJECT_SRQ, UVERBS_METHOD_SRQ_DESTROY, "SRQ_DESTROY", sn_cmd_srq_destroy},
-	{UVERBS_OBJECT_QP, UVERBS_METHOD_QP_CREATE, "QP_CREATE", sn_cmd_qp_create},
-	{UVERBS_OBJECT_QP, UVERBS_METHOD_QP_DESTROY, "QP_DESTROY", sn_cmd_qp_destroy},
-	{MLX5_IB_OBJECT_UAR, MLX5_IB_METHOD_UAR_OBJ_ALLOC, "UAR_ALLOC", sn_cmd_uar_alloc},
-	{MLX5_IB_OBJECT_UAR, MLX5_IB_METHOD_UAR_OBJ_DESTROY, "UAR_DESTROY", sn_cmd_uar_destroy},
+	 sn_cmd_async_alloc, false},
+	{UVERBS_OBJECT_PD, UVERBS_METHOD_PD_DESTROY, "PD_DESTROY", sn_cmd_pd_destroy, true},
+	{UVERBS_OBJECT_AH, UVERBS_METHOD_AH_DESTROY, "AH_DESTROY", sn_cmd_ah_destroy, true},
+	{UVERBS_OBJECT_MR, UVERBS_METHOD_MR_DESTROY, "MR_DESTROY", sn_cmd_mr_destroy, true},
+	{UVERBS_OBJECT_MR, UVERBS_METHOD_ADVISE_MR, "ADVISE_MR", sn_cmd_mr_advise, false},
+	{UVERBS_OBJECT_CQ, UVERBS_METHOD_CQ_CREATE, "CQ_CREATE", sn_cmd_cq_create, false},
+	{UVERBS_OBJECT_CQ, UVERBS_METHOD_CQ_DESTROY, "CQ_DESTROY", sn_cmd_cq_destroy, true},
+	{UVERBS_OBJECT_SRQ, UVERBS_METHOD_SRQ_CREATE, "SRQ_CREATE", sn_cmd_srq_create, false},
+	{UVERBS_OBJECT_SRQ, UVERBS_METHOD_SRQ_DESTROY, "SRQ_DESTROY", sn_cmd_srq_destroy, true},
+	{UVERBS_OBJECT_QP, UVERBS_METHOD_QP_CREATE, "QP_CREATE", sn_cmd_qp_create, false},
+	{UVERBS_OBJECT_QP, UVERBS_METHOD_QP_DESTROY, "QP_DESTROY", sn_cmd_qp_destroy, true},
+	{MLX5_IB_OBJECT_UAR, MLX5_IB_METHOD_UAR_OBJ_ALLOC, "UAR_ALLOC", sn_cmd_uar_alloc, false},
+	{MLX5_IB_OBJECT_UAR, MLX5_IB_METHOD_UAR_OBJ_DESTROY, "UAR_DESTROY", sn_cmd_uar_destroy,
+	 true},
 };
 
 static int
 dispatch(struct sn_cmd *cmd)
 {
 	uint16_t object = cmd->header->object_id, method = cmd->header->method_id;
+	bool is_dead = sn_link_state(sn_nic.instance.shm, cmd->context->device) == SN_LINK_DEAD;
 
 	for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
 		if (methods[i].object != object || methods[i].method != method)
 			continue;
-		int err = methods[i].run(cmd);
+		int err = is_dead && !methods[i].ends ? -EIO : methods[i].run(cmd);
 		if (methods[i].name)
 			SN_LOG("mlx5_%u: %s: %s", cmd->context->device, methods[i].name,
 			       err ? strerror(-err) : "ok");
@@ -305,6 +312,9 @@ sn_context_open(unsigned int device)
 		errno = -err;
 		return -1;
 	}
+	sn_nic_lock();
+	LIST_INSERT_HEAD(&sn_contexts, context, link);
+	sn_nic_unlock();
 	return context->fd;
 }
 
@@ -331,6 +341,7 @@ sn_context_close(struct sn_context *context)
 {
 	sn_fd_set_context(context->fd, NULL);
 	sn_nic_lock();
+	LIST_REMOVE(context, link);
 	/* Users before what they use. */
 	release_kind(context, SN_QP, sn_qp_release);
 	release_kind(context, SN_SRQ, sn_srq_release);

@@ -39,6 +39,7 @@ struct sn_pd {
 
 /* One open of /dev/infiniband/uverbsN. */
 struct sn_context {
+	LIST_ENTRY(sn_context) link; /* in sn_contexts */
 	int fd;
 	unsigned int device;
 	struct sn_event_queue *async; /* NULL until asked for */
@@ -46,6 +47,9 @@ struct sn_context {
 	struct sn_uar *uar[SN_MAX_UARS];
 	LIST_HEAD(, sn_object) objects;
 };
+
+LIST_HEAD(sn_context_list, sn_context);
+extern struct sn_context_list sn_contexts; /* all that are open */
 
 /* Open and close as the program sees them. Returns a descriptor, or -1 with errno set. */
 int sn_context_open(unsigned int device);

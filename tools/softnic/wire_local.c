@@ -17,6 +17,7 @@
 #include "datagram.h"
 #include "grace.h"
 #include "held.h"
+#include "link.h"
 #include "mr.h"
 #include "peer.h"
 #include "qp.h"
@@ -61,6 +62,13 @@ sn_local_end(void)
 	sn_grace_leave(sn_nic.port);
 }
 
+static bool
+path_is_up(const struct sn_qp *qp, const struct sn_shm_qp *to)
+{
+	return sn_link_is_up(sn_nic.instance.shm, qp->device) &&
+	       sn_link_is_up(sn_nic.instance.shm, to->device);
+}
+
 /* The peer's QP, if it would take a packet from us now. Inside the epoch. */
 static struct sn_shm_qp *
 find_peer(const struct sn_qp *qp)
@@ -71,7 +79,7 @@ find_peer(const struct sn_qp *qp)
 
 	if (atomic_load_explicit(&to->qpn, memory_order_acquire) != qp->attr.dest_qp_num ||
 	    (state != IBV_QPS_RTR && state != IBV_QPS_RTS) || to->dest_qpn != qp->qpn ||
-	    to->type != qp->type || to->device != qp->dest_device)
+	    to->type != qp->type || to->device != qp->dest_device || !path_is_up(qp, to))
 		return NULL;
 	return sn_member_lives(shm, atomic_load(&to->owner)) ? to : NULL;
 }
@@ -441,14 +449,14 @@ sn_local_post(struct sn_qp *qp, struct sn_packet *packet)
 }
 
 static struct sn_shm_qp *
-find_by_address(const struct sn_address *address)
+find_by_address(const struct sn_qp *qp, const struct sn_address *address)
 {
 	struct sn_shm *shm = sn_nic.instance.shm;
 	struct sn_shm_qp *to = &shm->qp[address->qpn % SN_MAX_QPS];
 
 	if (atomic_load_explicit(&to->qpn, memory_order_acquire) != address->qpn ||
 	    to->type != IB_UVERBS_QPT_UD ||
-	    to->device != sn_device_of_gid(&shm->fabric, address->dgid))
+	    to->device != sn_device_of_gid(&shm->fabric, address->dgid) || !path_is_up(qp, to))
 		return NULL;
 	return sn_member_lives(shm, atomic_load(&to->owner)) ? to : NULL;
 }
@@ -457,7 +465,7 @@ enum sn_fate
 sn_local_post_datagram(const struct sn_qp *qp, const struct sn_address *address,
 		       struct sn_packet *packet)
 {
-	struct sn_shm_qp *to = find_by_address(address);
+	struct sn_shm_qp *to = find_by_address(qp, address);
 	uint8_t sgid[16];
 
 	if (!to)
