@@ -281,14 +281,16 @@ query_gid(const struct sn_cm_cmd *cmd, const struct sn_cm_id *id, uint64_t respo
 static int
 query_path(const struct sn_cm_cmd *cmd, const struct sn_cm_id *id, uint64_t response)
 {
-	struct {
-		struct rdma_ucm_query_path_resp head;
-		struct ib_path_rec_data path;
-	} resp = {.head.num_paths = has_path(id)};
-	uint8_t *record = (uint8_t *)resp.path.path_rec;
-	const size_t bytes = resp.head.num_paths ? sizeof(resp) : sizeof(resp.head);
+	_Alignas(struct rdma_ucm_query_path_resp)
+		uint8_t room[sizeof(struct rdma_ucm_query_path_resp) +
+			     sizeof(struct ib_path_rec_data)] = {0};
+	struct rdma_ucm_query_path_resp *resp = (void *)room;
+	uint8_t *record = (uint8_t *)resp->path_data[0].path_rec;
+	size_t bytes;
 
-	resp.path.flags = IB_PATH_GMP | IB_PATH_PRIMARY | IB_PATH_BIDIRECTIONAL;
+	resp->num_paths = has_path(id);
+	bytes = resp->num_paths ? sizeof(room) : sizeof(*resp);
+	resp->path_data[0].flags = IB_PATH_GMP | IB_PATH_PRIMARY | IB_PATH_BIDIRECTIONAL;
 	memcpy(record + 8, id->peer_gid, 16);
 	if (id->device >= 0)
 		sn_cm_gid((unsigned int)id->device, record + 24);
@@ -299,7 +301,7 @@ query_path(const struct sn_cm_cmd *cmd, const struct sn_cm_id *id, uint64_t resp
 	record[54] = 2 << 6 | id->mtu_code;
 	record[55] = 2 << 6;
 	record[56] = 2 << 6 | PACKET_LIFETIME;
-	return sn_cm_respond(cmd, response, &resp, bytes, bytes);
+	return sn_cm_respond(cmd, response, resp, bytes, bytes);
 }
 
 int
