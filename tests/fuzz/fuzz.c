@@ -44,7 +44,7 @@ fuzz_u32(struct fuzz_input *in)
 	return value;
 }
 
-/* What `softnic --step --devices 2` would have set; before softnic sees its first path. */
+/* What softnic would have set; before softnic sees its first path. */
 __attribute__((constructor(101))) static void
 launch(void)
 {
@@ -52,7 +52,7 @@ launch(void)
 
 	snprintf(instance, sizeof(instance), "fuzz-%d", (int)getpid());
 	setenv(SN_ENV_INSTANCE, instance, 1);
-	setenv(SN_ENV_SETTINGS, "devices=2\nstep=100000\n", 1);
+	setenv(SN_ENV_SETTINGS, fuzz_settings, 1);
 	/* libmlx5 tells of each error completion on standard error. */
 	setenv("MLX5_DEBUG_FILE", "/dev/null", 1);
 }

@@ -23,6 +23,9 @@ uint8_t fuzz_u8(struct fuzz_input *in);
 uint16_t fuzz_u16(struct fuzz_input *in);
 uint32_t fuzz_u32(struct fuzz_input *in);
 
+/* What the launcher would hand on (settings.h); each fuzzer defines it. */
+extern const char fuzz_settings[];
+
 /* Let the NIC work until it has nothing to do, but no longer than @max_steps. */
 void fuzz_run_nic(unsigned int max_steps);
 

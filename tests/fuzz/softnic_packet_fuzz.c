@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Any bytes as a packet in the mailbox of a NIC, for a QP that has a receive posted and a SEND of
- * its own under way. A packet may ask for parts that are right: numbers of the connection, a PSN
- * that is expected, a key.
+ * Any bytes as a packet that a NIC gets, for a QP that may have a receive posted and a SEND of its
+ * own under way: in its mailbox on the local wire, as the payload of a datagram on roce. A packet
+ * may ask for parts that are right: numbers of the connection, a PSN that is expected, a key.
  */
+#include <endian.h>
 #include <infiniband/mlx5dv.h>
 #include <infiniband/verbs.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include "fuzz.h"
 #include "nic.h"
 #include "ring.h"
+#include "wire_roce.h"
 
 #define PAGE	  4096u
 #define CANARY	  0xc5
@@ -45,6 +47,10 @@ open_side(struct side *side, struct ibv_device *device)
 				      IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_ATOMIC);
 	FUZZ_MUST(side->mr && ibv_query_gid(side->context, 1, 3, &side->gid) == 0);
 }
+
+/* Built for each wire: FUZZ_WIRE. */
+const char fuzz_settings[] = "devices=2\nstep=100000\nwire=" FUZZ_WIRE "\n"
+			     "device=mlx5_0:ip=127.0.0.2\ndevice=mlx5_1:ip=127.0.0.3\n";
 
 int
 LLVMFuzzerInitialize(int *argc, char ***argv)
@@ -102,6 +108,8 @@ post_send(struct side *side)
 	FUZZ_MUST(ibv_post_send(side->qp, &wr, &bad) == 0);
 }
 
+/* ---- the local wire ---- */
+
 static void
 correct(struct sn_packet *p, struct fuzz_input *in, const struct side *from, const struct side *to)
 {
@@ -130,7 +138,7 @@ correct(struct sn_packet *p, struct fuzz_input *in, const struct side *from, con
 }
 
 static void
-inject(struct fuzz_input *in, const struct side *from, const struct side *to)
+mail(struct fuzz_input *in, const struct side *from, const struct side *to)
 {
 	struct sn_instance *inst = &sn_nic.instance;
 	struct sn_packet none = {.type = SN_PKT_REPLY}, packet;
@@ -144,6 +152,72 @@ inject(struct fuzz_input *in, const struct side *from, const struct side *to)
 		memcpy((struct sn_packet *)(uintptr_t)sn_ring_peek(inst->shm, inst->slot), &packet,
 		       sizeof(packet));
 }
+
+/* ---- roce ---- */
+
+static struct {
+	uint8_t bytes[512]; /* none if n is 0 */
+	size_t n;
+	uint32_t qpn;
+} datagram;
+
+unsigned int __real_sn_roce_receive(unsigned int budget, sn_roce_handler *handler);
+unsigned int __wrap_sn_roce_receive(unsigned int budget, sn_roce_handler *handler);
+
+/* What came by the socket, then ours, past the check of the ICRC. */
+unsigned int
+__wrap_sn_roce_receive(unsigned int budget, sn_roce_handler *handler)
+{
+	unsigned int n = __real_sn_roce_receive(budget, handler);
+	struct sn_qp *qp = sn_qp_find(datagram.qpn);
+	struct sn_roce_packet packet;
+
+	if (!datagram.n || !qp || !qp->roce || !sn_roce_decode(datagram.bytes, datagram.n, &packet))
+		return n;
+	packet.src_ip_be = qp->roce->peer_ip_be;
+	datagram.n = 0;
+	handler(qp->roce->port, &packet);
+	return n + 1;
+}
+
+static void
+send_datagram(struct fuzz_input *in, const struct side *to)
+{
+	struct sn_bth *bth = (void *)datagram.bytes;
+	struct sn_reth *reth = (void *)(bth + 1); /* an AtomicETH begins alike */
+	uint8_t how = fuzz_u8(in);
+	uint64_t raddr;
+
+	datagram.qpn = to->qp->qp_num;
+	datagram.n = sizeof(*bth) + fuzz_u16(in) % (sizeof(datagram.bytes) - sizeof(*bth));
+	fuzz_take(in, datagram.bytes, how & 0x80 ? datagram.n : SN_MIN(datagram.n, 48u));
+	bth->dst_qpn_be = htobe32(datagram.qpn);
+	if (how & 1) {
+		bth->opcode = (uint8_t)(bth->opcode % SN_N_KINDS |
+					(to->qp->qp_type == IBV_QPT_UC ? SN_ROCE_UC : SN_ROCE_RC));
+		bth->psn_be = htobe32((uint32_t)(how & 2) << 30 | fuzz_u8(in) % 8);
+		bth->flags &= 0x80;
+	}
+	if (how & 4) {
+		raddr = (uintptr_t)to->mr->addr + fuzz_u16(in) % (2 * PAGE);
+		reth->raddr_be[0] = htobe32((uint32_t)(raddr >> 32));
+		reth->raddr_be[1] = htobe32((uint32_t)raddr);
+		reth->rkey_be = htobe32(to->mr->rkey);
+		if (how & 8)
+			reth->len_be = htobe32(fuzz_u16(in) % PAGE);
+	}
+}
+
+static void
+inject(struct fuzz_input *in)
+{
+	if (sn_nic.wire == &sn_wire_local)
+		mail(in, &sides[0], &sides[1]);
+	else
+		send_datagram(in, &sides[1]);
+}
+
+/* ---- */
 
 static void
 check_memory(const struct side *side)
@@ -169,7 +243,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		fuzz_run_nic(1);
 	}
 	for (unsigned int i = 0; i < 8 && in.left; i++) {
-		inject(&in, &sides[0], &sides[1]);
+		inject(&in);
 		fuzz_run_nic(1);
 	}
 	fuzz_run_nic(MAX_STEPS);

@@ -7,6 +7,8 @@
 #include "instance.h"
 #include "settings.h"
 
+const char fuzz_settings[] = "devices=2\nstep=100000\n";
+
 int
 LLVMFuzzerInitialize(int *argc, char ***argv)
 {

@@ -334,6 +334,8 @@ ring_doorbell(int fd, struct fuzz_input *in)
 	memcpy(context->uar_map + (size_t)page * 4096 + offset[reg], &value, sizeof(value));
 }
 
+const char fuzz_settings[] = "devices=2\nstep=100000\n";
+
 int
 LLVMFuzzerInitialize(int *argc, char ***argv)
 {

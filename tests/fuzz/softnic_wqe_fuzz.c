@@ -85,6 +85,10 @@ open_side(struct side *side, struct ibv_device *device)
 	FUZZ_MUST(ibv_query_gid(side->context, 1, 3, &side->gid) == 0);
 }
 
+/* Built for each wire: FUZZ_WIRE. */
+const char fuzz_settings[] = "devices=2\nstep=100000\nwire=" FUZZ_WIRE "\n"
+			     "device=mlx5_0:ip=127.0.0.2\ndevice=mlx5_1:ip=127.0.0.3\n";
+
 int
 LLVMFuzzerInitialize(int *argc, char ***argv)
 {
