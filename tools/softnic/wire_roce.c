@@ -69,6 +69,8 @@ roce_connect(struct sn_qp *qp)
 static void
 roce_disconnect(struct sn_qp *qp)
 {
+	if (!qp->roce) /* UD */
+		return;
 	qp->roce->port->flight_bytes -= qp->roce->tx.flight_bytes;
 	free(qp->roce);
 	qp->roce = NULL;
