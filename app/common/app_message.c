@@ -23,3 +23,14 @@ app_message(const char *format, ...)
 	va_end(args);
 	fprintf(stderr, "%s: %s\n", program, line);
 }
+
+int
+app_fail(struct kvr_error *error, int err, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(error->text, sizeof(error->text), format, args);
+	va_end(args);
+	return err;
+}
