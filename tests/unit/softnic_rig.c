@@ -44,18 +44,18 @@ create_cq(struct rig_end *end, const struct rig_options *o, int n)
 }
 
 static void *
-allocate(bool shared)
+allocate(bool shared, size_t bytes)
 {
 	void *buf;
 	int fd;
 
 	if (!shared)
-		return mmap(NULL, RIG_BUF_BYTES, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		return mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			    0);
 	fd = memfd_create("rig", MFD_CLOEXEC);
-	if (fd < 0 || ftruncate(fd, RIG_BUF_BYTES))
+	if (fd < 0 || ftruncate(fd, (off_t)bytes))
 		give_up("memfd");
-	buf = mmap(NULL, RIG_BUF_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	buf = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	close(fd);
 	return buf;
 }
@@ -64,6 +64,7 @@ void
 rig_create(struct rig_end *end, const struct rig_options *o)
 {
 	unsigned int depth = o->depth ? o->depth : 64;
+	size_t bytes = o->buf_bytes ? o->buf_bytes : RIG_BUF_BYTES;
 	char size[16];
 
 	snprintf(size, sizeof(size), "%u", o->cqe_bytes ? o->cqe_bytes : 64);
@@ -87,10 +88,10 @@ rig_create(struct rig_end *end, const struct rig_options *o)
 			.max_inline_data = o->inline_bytes},
 	};
 	end->qp = ibv_create_qp(end->pd, &init);
-	end->buf = allocate(o->shared);
+	end->buf = allocate(o->shared, bytes);
 	if (!end->qp || end->buf == MAP_FAILED)
 		give_up("QP or memory");
-	end->mr = ibv_reg_mr(end->pd, end->buf, RIG_BUF_BYTES, RIG_ALL_ACCESS);
+	end->mr = ibv_reg_mr(end->pd, end->buf, bytes, RIG_ALL_ACCESS);
 	if (!end->mr || ibv_query_gid(end->context, 1, 3, &end->gid))
 		give_up("MR or GID");
 }
@@ -100,11 +101,12 @@ rig_destroy(struct rig_end *end)
 {
 	struct ibv_comp_channel *channel = end->cq->channel;
 	bool shared_pd = end->qp->srq;
+	size_t bytes = end->mr->length;
 
 	RIG_EQUAL(ibv_destroy_qp(end->qp), 0);
 	RIG_EQUAL(ibv_dereg_mr(end->mr), 0);
 	RIG_EQUAL(ibv_destroy_cq(end->cq), 0);
-	munmap(end->buf, RIG_BUF_BYTES);
+	munmap(end->buf, bytes);
 	if (shared_pd)
 		return; /* the SRQ's owner closes */
 	RIG_EQUAL(ibv_dealloc_pd(end->pd), 0);

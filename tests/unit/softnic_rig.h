@@ -19,6 +19,7 @@ struct rig_options {
 	unsigned int depth;   /* default 64 */
 	unsigned int max_sge; /* default 4 */
 	unsigned int inline_bytes;
+	unsigned int buf_bytes; /* default RIG_BUF_BYTES */
 	unsigned int cqe_bytes; /* default 64 */
 	bool shared;		/* memory that peers can map: a memfd */
 	enum ibv_qp_type type;	/* default RC */
@@ -26,7 +27,7 @@ struct rig_options {
 	struct ibv_comp_channel *channel;
 };
 
-/* A QP with a CQ, a PD and 33 MiB of registered memory of its own. */
+/* A QP with a CQ, a PD and registered memory of its own, 33 MiB by default. */
 struct rig_end {
 	struct ibv_context *context;
 	struct ibv_pd *pd;

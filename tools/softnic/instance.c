@@ -64,6 +64,15 @@ remove_tree_at(int parent, const char *name)
 	unlinkat(parent, name, AT_REMOVEDIR);
 }
 
+/* Anybody may make a directory of that name before us. */
+static int
+check_owner(const struct stat *st)
+{
+	if (st->st_uid != geteuid())
+		return -EACCES;
+	return st->st_mode & (S_IRWXG | S_IRWXO) ? -EPERM : 0;
+}
+
 /* Returns the locked directory's descriptor, or -errno; -ENOENT if it is not there. */
 static int
 lock_dir(const char *dir, bool create)
@@ -85,13 +94,12 @@ lock_dir(const char *dir, bool create)
 			close(low);
 		while (flock(fd, LOCK_EX) && errno == EINTR)
 			;
-		if (fstat(fd, &ours) == 0 && ours.st_uid == geteuid() && stat(dir, &current) == 0 &&
-		    ours.st_ino == current.st_ino)
+		int err = fstat(fd, &ours) ? -errno : check_owner(&ours);
+		if (!err && stat(dir, &current) == 0 && ours.st_ino == current.st_ino)
 			return fd;
-		bool foreign = ours.st_uid != geteuid();
 		close(fd);
-		if (foreign)
-			return -EACCES;
+		if (err)
+			return err;
 		if (!create && access(dir, F_OK))
 			return -ENOENT;
 	}

@@ -22,7 +22,8 @@ int sn_instance_dir(const char *name, char *dir, size_t bytes);
  * Join the instance @name, creating it with @fabric if nobody lives in it.
  * The member lives as long as the calling thread, or until sn_instance_leave() on that thread.
  * -EBUSY: others run it with another fabric, and @fabric is now theirs; -ENOSPC: all slots are
- * taken; another -errno from the file system.
+ * taken; -EACCES: the directory is another user's; -EPERM: other users may enter it; another -errno
+ * from the file system.
  */
 int sn_instance_join(struct sn_instance *inst, const char *name, struct sn_fabric *fabric,
 		     enum sn_member_kind kind);

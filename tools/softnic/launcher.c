@@ -374,6 +374,22 @@ report_difference(const struct options *opt, const struct sn_fabric *running)
 		opt->instance, theirs, ours);
 }
 
+static void
+report_refusal(const struct options *opt, const char *dir, int err)
+{
+	const char *why = strerror(-err);
+
+	if (err == -EACCES)
+		why = "it belongs to another user: remove it, or give --instance another name";
+	else if (err == -EPERM)
+		why = "other users may enter it: remove it, or give --instance another name";
+	else if (err == -ENOTDIR || err == -ELOOP)
+		why = "it is no directory: remove it, or give --instance another name";
+	else if (err == -ENOSPC)
+		why = "all its places for processes are taken, or /dev/shm is full";
+	fprintf(stderr, "softnic: cannot join instance '%s' in %s: %s\n", opt->instance, dir, why);
+}
+
 static int
 run(const struct options *opt, char **argv)
 {
@@ -391,8 +407,7 @@ run(const struct options *opt, char **argv)
 		return EXIT_OWN_ERROR;
 	}
 	if (err) {
-		fprintf(stderr, "softnic: cannot join instance '%s' in %s: %s\n", opt->instance,
-			inst.dir, strerror(-err));
+		report_refusal(opt, inst.dir, err);
 		return EXIT_OWN_ERROR;
 	}
 	err = link_library(&inst, lib, sizeof(lib));

@@ -265,12 +265,31 @@ sn_peer_unmap_all(void)
 
 /* ---- memory that cannot be mapped ---- */
 
+/* Once: the program is told of each request by its completion. */
+static void
+report_sealed(uint64_t owner, int err)
+{
+	static bool told;
+	int pid = sn_nic.instance.shm->member[SN_ID_SLOT(owner)].pid;
+
+	if (!told)
+		sn_log_write(
+			"cannot reach the private memory of pid %d: process_vm_readv: %s: "
+			"allow it (docker run --cap-add SYS_PTRACE, kernel.yama.ptrace_scope=0), "
+			"or register memory that is shared: memfd, hugetlbfs, /dev/shm",
+			pid, strerror(-err));
+	told = true;
+}
+
 static int
 result(ssize_t moved, uint64_t len, uint64_t owner)
 {
 	if (moved == (ssize_t)len)
 		return 0;
 	int err = moved < 0 ? -errno : -EFAULT;
+
+	if (err == -EPERM || err == -ENOSYS)
+		report_sealed(owner, err);
 	SN_LOG("process_vm to member %#llx: moved %zd of %llu: %s", (unsigned long long)owner,
 	       moved, (unsigned long long)len, strerror(-err));
 	return err;
