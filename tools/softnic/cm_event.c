@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "cm.h"
 #include "fdtable.h"
@@ -148,8 +149,13 @@ await_event(struct sn_cm_channel *channel)
 	sn_nic_unlock();
 	err = poll(&pollfd, 1, -1) < 0 ? -errno : 0;
 	sn_nic_lock();
-	/* It may have been closed meanwhile. */
-	return sn_fd_cm(pollfd.fd) == channel ? err : -EBADF;
+	if (sn_fd_cm(pollfd.fd) == channel)
+		return err;
+	/* Closed meanwhile. Who waits then waits for ever, but for signals. */
+	sn_nic_unlock();
+	pause();
+	sn_nic_lock();
+	return -EINTR;
 }
 
 int

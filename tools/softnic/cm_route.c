@@ -58,6 +58,15 @@ sn_cm_bind(struct sn_cm_cmd *cmd)
 	return req.reserved || !req.addr_size ? -EINVAL : bind_address(cmd, req.id, &addr);
 }
 
+static bool
+is_multicast(const struct sockaddr_in6 *addr)
+{
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)addr;
+
+	return addr->sin6_family == AF_INET ? IN_MULTICAST(ntohl(v4->sin_addr.s_addr))
+					    : IN6_IS_ADDR_MULTICAST(&addr->sin6_addr);
+}
+
 /* The destination must be here. Without a source, it is the destination's own address. */
 static int
 resolve(struct sn_cm_id *id, const struct sockaddr_in6 *src, const struct sockaddr_in6 *dst)
@@ -67,6 +76,10 @@ resolve(struct sn_cm_id *id, const struct sockaddr_in6 *src, const struct sockad
 
 	if (from.sin6_family != dst->sin6_family)
 		return -EINVAL;
+	if (err == -EADDRNOTAVAIL && is_multicast(dst)) { /* it is joining that is refused */
+		device = 0;
+		err = 0;
+	}
 	if (err == -EADDRNOTAVAIL || (!err && device < 0))
 		return -EHOSTUNREACH;
 	if (!src->sin6_family)

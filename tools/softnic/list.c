@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* `softnic list`: an instance as one JSON document, and that document as text. */
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <infiniband/verbs.h>
 #include <jansson.h>
 #include <rdma/ib_user_ioctl_verbs.h>
+#include <rdma/rdma_user_cm.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -146,6 +148,34 @@ describe_mrs(struct sn_shm *shm)
 	return list;
 }
 
+static const char *
+space_name(uint16_t space)
+{
+	return space == RDMA_PS_TCP ? "TCP" : space == RDMA_PS_UDP ? "UDP" : "other";
+}
+
+static json_t *
+describe_listeners(struct sn_shm *shm)
+{
+	json_t *list = json_array();
+	char addr[INET6_ADDRSTRLEN];
+
+	for (uint32_t i = 0; i < atomic_load(&shm->n_cm_ports); i++) {
+		const struct sn_shm_cm_port *port = &shm->cm_port[i];
+		uint64_t owner = atomic_load(&port->owner);
+
+		if (!owner || !port->listener || !sn_member_lives(shm, owner))
+			continue;
+		json_array_append_new(list,
+				      json_pack("{s:s, s:s, s:i, s:i}", "space",
+						space_name(port->space), "address",
+						inet_ntop(AF_INET6, port->addr, addr, sizeof(addr)),
+						"port", (int)port->port, "pid",
+						(int)shm->member[SN_ID_SLOT(owner)].pid));
+	}
+	return list;
+}
+
 /* ---- text ---- */
 
 static void
@@ -191,6 +221,7 @@ print_text(const json_t *doc)
 	print_table("process", json_object_get(doc, "processes"));
 	print_table("qp", json_object_get(doc, "qps"));
 	print_table("mr", json_object_get(doc, "mrs"));
+	print_table("listener", json_object_get(doc, "listeners"));
 }
 
 /* ---- which instances ---- */
@@ -203,9 +234,10 @@ describe_instance(const char *name)
 
 	if (sn_instance_look(&inst, name))
 		return NULL;
-	doc = json_pack("{s:s, s:o, s:o, s:o, s:o}", "instance", name, "devices",
+	doc = json_pack("{s:s, s:o, s:o, s:o, s:o, s:o}", "instance", name, "devices",
 			describe_devices(inst.shm), "processes", describe_members(inst.shm), "qps",
-			describe_qps(inst.shm), "mrs", describe_mrs(inst.shm));
+			describe_qps(inst.shm), "mrs", describe_mrs(inst.shm), "listeners",
+			describe_listeners(inst.shm));
 	sn_instance_unmap(&inst);
 	return doc;
 }
