@@ -267,9 +267,12 @@ refused_rkey_fails_batches_with_its_syndrome_and_nothing_hangs(void)
 	poll_all(batches, N_BATCHES);
 	for (i = 0; i < N_BATCHES; i++) {
 		kvr_batch_result(batches[i], &result);
-		CU_ASSERT(result.status == -EIO || result.status == -ECONNRESET);
+		/* Those that others took the lanes from wait for new ones, for as long as they may.
+		 */
+		CU_ASSERT(result.status == -EIO || result.status == -ETIMEDOUT);
 		/* The cause, never the flush that it brings about. */
-		CU_ASSERT_EQUAL(result.syndrome, result.status == -EIO ? REMOTE_ACCESS : 0);
+		CU_ASSERT(result.syndrome == REMOTE_ACCESS ||
+			  (result.syndrome == 0 && result.status == -ETIMEDOUT));
 		CU_ASSERT(result.status != -EIO || result.device != NULL);
 		CU_ASSERT_EQUAL(result.bytes, 0);
 		n_access += result.status == -EIO;
@@ -280,13 +283,13 @@ refused_rkey_fails_batches_with_its_syndrome_and_nothing_hangs(void)
 }
 
 static void
-dead_lanes_take_nothing_and_new_ones_work(void)
+dead_lanes_come_back_and_new_ones_work(void)
 {
 	struct kvr_transfer transfer = transfer_of(0, POOL_BYTES, KVR_OP_WRITE);
 	struct kvr_result result = transfer_run(&transfer);
 	struct kvr_error error = {""};
 
-	CU_ASSERT_EQUAL(result.status, -ECONNRESET);
+	CU_ASSERT_EQUAL(result.status, 0);
 	CU_ASSERT_EQUAL(kvr_segment_close(segment), 0);
 	CU_ASSERT_EQUAL_FATAL(kvr_segment_open(engine, target_address, NULL, 0, &segment, &error),
 			      0);
@@ -332,6 +335,5 @@ main(int argc, char **argv)
 			   TEST(memory_in_use_cannot_be_deregistered),
 			   TEST(relaxed_ordering_reaches_the_device_on_bulk_regions_alone),
 			   TEST(refused_rkey_fails_batches_with_its_syndrome_and_nothing_hangs),
-			   TEST(dead_lanes_take_nothing_and_new_ones_work),
-			   TEST(everything_closes));
+			   TEST(dead_lanes_come_back_and_new_ones_work), TEST(everything_closes));
 }
