@@ -165,6 +165,7 @@ reset_queues(struct sn_qp *qp)
 	qp->attempt++;
 	qp->wait_until_ns = 0;
 	qp->lost = false;
+	qp->transit = (struct sn_transit){0};
 }
 
 static void

@@ -67,7 +67,8 @@ sn_cq_push(struct sn_cq *cq, const struct sn_completion *completion)
 		sn_nic.overran = true;
 		return;
 	}
-	if (((cq->pi - ci) & CI_MASK) >= cq->n_cqe) {
+	if (((cq->pi - ci) & CI_MASK) >= cq->n_cqe ||
+	    sn_fault_draw(cq->object.context->device, SN_FAULT_BIT(SN_FAULT_CQ_OVERRUN))) {
 		SN_LOG("cq %#x: overrun, %u entries and the program is at %u of %u", cq->cqn,
 		       cq->n_cqe, ci & CI_MASK, cq->pi & CI_MASK);
 		cq->overrun = true;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "address.h"
+#include "ctl.h"
 #include "instance.h"
 #include "list.h"
 
@@ -27,6 +28,7 @@ struct options {
 	const char *instance;
 	char settings_text[4096]; /* `key=value` lines: inherited, then given here */
 	struct sn_settings settings;
+	const char *faults; /* of this launch alone: one inside it does not begin them again */
 	bool debug;
 	bool json;
 };
@@ -34,6 +36,8 @@ struct options {
 static const char usage_text[] =
 	"usage: softnic [OPTION...] -- COMMAND [ARGUMENT...]\n"
 	"       softnic list [--instance NAME] [--json]\n"
+	"       softnic ctl [--instance NAME] DEVICE COMMAND [VALUE]\n"
+	"       softnic ctl [--instance NAME] qp QPN error\n"
 	"\n"
 	"Runs COMMAND with working mlx5 devices that are made of software.\n"
 	"\n"
@@ -65,10 +69,24 @@ static const char usage_text[] =
 	"behind\n"
 	"                   when it completes, as hardware may (default 1000; 0: none does)\n"
 	"  --ro-window-us T ... for T microseconds at most (default 1000000)\n"
-	"  --seed S         ... chosen by these random numbers (default: the clock; see --debug)\n"
+	"  --seed S         the random numbers of all that is drawn (default: the clock; see "
+	"--debug)\n"
 	"  --step[=NS]      no NIC threads: COMMAND moves its NIC by softnic_step(), which takes "
 	"NS\n"
 	"                   nanoseconds of a clock that nothing else moves (default 1000)\n"
+	"  --faults SPEC    what goes wrong on the instance's devices, from now on: items joined "
+	"by\n"
+	"                   commas, FAULT[@mlx5_N]=HOW or OUTAGE[@mlx5_N]=WHEN, of one device or "
+	"all\n"
+	"                   drop, corrupt, dup, delay  of the packets that arrive (local wire: of\n"
+	"                   requests and answers)    rnr  of requests that take a receive\n"
+	"                   cq_overrun  of completions    qp_error  of requests that begin\n"
+	"                   HOW: a chance from 0 to 1, #N for the Nth, /N for each Nth; for delay\n"
+	"                   then :TIME, as 0.01:50us\n"
+	"                   port_down, stall, death; WHEN: AFTER[+LENGTH[/PERIOD]], as 2s+500ms\n"
+	"  ctl              the same of a running instance: COMMAND is up, down, kill, clear, "
+	"stall\n"
+	"                   with milliseconds, or a FAULT with HOW; qp moves one to ERR\n"
 	"  --debug          log commands, registrations and errors to standard error\n"
 	"  --json           list as JSON\n"
 	"  --help, --version\n"
@@ -135,6 +153,7 @@ parse_options(int argc, char **argv, struct options *opt)
 		{"ro-window-us", required_argument, NULL, 's'},
 		{"seed", required_argument, NULL, 's'},
 		{"step", optional_argument, NULL, 's'},
+		{"faults", required_argument, NULL, 'f'},
 		{"debug", no_argument, NULL, 'D'},
 		{"json", no_argument, NULL, 'j'},
 		{"help", no_argument, NULL, 'h'},
@@ -152,6 +171,9 @@ parse_options(int argc, char **argv, struct options *opt)
 		case 's': /* the option is a setting of that name */
 			if (set(opt, longs[which].name, optarg ? optarg : ""))
 				return -EINVAL;
+			break;
+		case 'f':
+			opt->faults = optarg;
 			break;
 		case 'D':
 			opt->debug = true;
@@ -390,16 +412,30 @@ report_refusal(const struct options *opt, const char *dir, int err)
 	fprintf(stderr, "softnic: cannot join instance '%s' in %s: %s\n", opt->instance, dir, why);
 }
 
+/* Are the faults such as can be? Asked before anything is started. */
+static int
+check_faults(const struct options *opt)
+{
+	static struct sn_shm_faults scratch[SN_MAX_DEVICES];
+	char error[256];
+
+	if (!opt->faults || sn_faults_parse(scratch, opt->settings.fabric.n_devices, opt->faults, 0,
+					    error, sizeof(error)) == 0)
+		return 0;
+	fprintf(stderr, "softnic: --faults %s\n", error);
+	return -EINVAL;
+}
+
 static int
 run(const struct options *opt, char **argv)
 {
 	struct sn_instance inst;
-	char lib[1024];
+	char lib[1024], error[256];
 	sigset_t watched, old_mask;
 	struct sn_fabric fabric = opt->settings.fabric;
 	int status = EXIT_OWN_ERROR;
 
-	if (find_library(lib, sizeof(lib)))
+	if (check_faults(opt) || find_library(lib, sizeof(lib)))
 		return EXIT_OWN_ERROR;
 	int err = sn_instance_join(&inst, opt->instance, &fabric, SN_LAUNCHER);
 	if (err == -EBUSY) {
@@ -417,6 +453,8 @@ run(const struct options *opt, char **argv)
 		sn_instance_leave(&inst);
 		return EXIT_OWN_ERROR;
 	}
+	if (opt->faults)
+		sn_faults_set(inst.shm, opt->faults, error, sizeof(error));
 	set_environment(opt, lib);
 	watch_set(&watched);
 	sigprocmask(SIG_BLOCK, &watched, &old_mask);
@@ -440,6 +478,11 @@ main(int argc, char **argv)
 		if (parse_options(argc - 1, argv + 1, &opt))
 			return EXIT_OWN_ERROR;
 		return sn_list(opt.instance, opt.json);
+	}
+	if (argc > 1 && strcmp(argv[1], "ctl") == 0) {
+		if (parse_options(argc - 1, argv + 1, &opt))
+			return EXIT_OWN_ERROR;
+		return sn_ctl(opt.instance, argc - 1 - optind, argv + 1 + optind);
 	}
 	if (parse_options(argc, argv, &opt))
 		return EXIT_OWN_ERROR;

@@ -32,6 +32,7 @@ static const char *const counter_names[SN_N_COUNTERS] = {
 	[SN_CNT_REQ_ACCESS_ERRORS] = "req_remote_access_errors",
 	[SN_CNT_RESP_ACCESS_ERRORS] = "resp_remote_access_errors",
 	[SN_CNT_STRICT_VIOLATIONS] = "strict_violations",
+	[SN_CNT_INJECTED_FAULTS] = "injected_faults",
 };
 
 static const struct {

@@ -132,7 +132,7 @@ run_active(void)
 	while ((qp = TAILQ_FIRST(&sn_nic.active))) {
 		TAILQ_REMOVE(&sn_nic.active, qp, run_link);
 		TAILQ_INSERT_TAIL(&sn_nic.active, qp, run_link);
-		n_moved += sn_nic.wire->run(qp);
+		n_moved += (!sn_fault_is_stalled(qp->device) && sn_nic.wire->run(qp));
 		if (qp == last ||
 		    atomic_load_explicit(&sn_nic.commands_waiting, memory_order_relaxed))
 			break;
@@ -270,6 +270,7 @@ nic_pass(uint64_t now_ns)
 
 	pthread_mutex_lock(&sn_nic.lock);
 	sn_nic.now_ns = now_ns;
+	sn_faults_watch();
 	n = sn_nic.wire->poll(POLL_PACKETS);
 	n += poll_doorbells();
 	n += run_active();
@@ -400,6 +401,7 @@ nic_open(void)
 	sn_copy_init();
 	sn_held_init();
 	sn_strict_init();
+	sn_faults_init();
 	return 0;
 }
 

@@ -6,6 +6,7 @@
 #include <infiniband/verbs.h>
 
 #include "cq.h"
+#include "transit.h"
 #include "wqe.h"
 
 #define SN_MAX_OUTSTANDING 128 /* requests at the responder; a power of two */
@@ -70,6 +71,9 @@ struct sn_qp {
 	struct sn_outstanding out[SN_MAX_OUTSTANDING];
 
 	struct sn_roce *roce; /* of the roce wire, in RTR and RTS */
+
+	/* ---- faults on the local wire: transit.c ---- */
+	struct sn_transit transit;
 
 	/* ---- retries ---- */
 	uint64_t wait_until_ns; /* 0: not waiting */

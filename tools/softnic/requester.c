@@ -102,16 +102,23 @@ fail(struct sn_qp *qp, const struct sn_request *r, uint8_t syndrome)
 	sn_qp_break(qp, -1);
 }
 
-/* Nobody answers: wait for the QP's own time-out, then try again or give up. */
-static void
-lose(struct sn_qp *qp)
+/* How long to wait for an answer: the QP's own time-out. */
+static uint64_t
+patience_ns(const struct sn_qp *qp)
 {
 	uint8_t code = qp->attr.timeout & 0x1f;
 
+	return code ? 4096ull << code : PATIENT_RETRY_NS;
+}
+
+/* Nobody answers: wait, then try again or give up. */
+static void
+lose(struct sn_qp *qp)
+{
 	SN_LOG("qp %#x wqe %u: peer %#x does not answer, %u retries left", qp->qpn, qp->sq_ci,
 	       qp->attr.dest_qp_num, qp->retries_left);
 	qp->lost = true;
-	qp->wait_until_ns = sn_nic.now_ns + (code ? 4096ull << code : PATIENT_RETRY_NS);
+	qp->wait_until_ns = sn_nic.now_ns + patience_ns(qp);
 }
 
 /* Take back what the responder has not answered, to send it again. */
@@ -127,6 +134,25 @@ rewind_to_head(struct sn_qp *qp)
 	qp->out_tail = qp->out_head;
 	qp->progress_bytes = 0;
 	qp->attempt++;
+	qp->transit = (struct sn_transit){0};
+}
+
+/* A fault took something of what the responder has: it is sent again when its time is over. */
+static void
+expect_silence(struct sn_qp *qp)
+{
+	if (!qp->transit.answer_by_ns)
+		qp->transit.answer_by_ns = sn_nic.now_ns + patience_ns(qp);
+}
+
+static void
+end_silence(struct sn_qp *qp)
+{
+	if (sn_nic.now_ns < qp->transit.answer_by_ns)
+		return;
+	rewind_to_head(qp);
+	qp->lost = true;
+	qp->wait_until_ns = sn_nic.now_ns;
 }
 
 /* The wait is over. False: the QP has given up. */
@@ -240,6 +266,8 @@ post(struct sn_qp *qp, const struct sn_request *r)
 		return false; /* the loss will show at the first of them */
 	if (fate != SN_DONE)
 		return settle(qp, r, fate);
+	if (qp->transit.is_twice && is_reliable(qp))
+		sn_local_post(qp, &packet);
 	remember(qp, r);
 	return true;
 }
@@ -257,6 +285,8 @@ accept_reply(struct sn_qp *qp, const struct sn_packet *reply)
 	const struct sn_outstanding *out = &qp->out[qp->out_head++ % SN_MAX_OUTSTANDING];
 
 	refill_retries(qp);
+	if (qp->transit.answer_by_ns)
+		qp->transit.answer_by_ns = sn_nic.now_ns + patience_ns(qp);
 	if (is_atomic(out->opcode))
 		store_atomic_result(&out->result, reply->operand[0]);
 	count_request(qp, out->len, false);
@@ -347,6 +377,10 @@ sn_requester_reply(const struct sn_packet *reply)
 	}
 	if (qp->out[qp->out_head % SN_MAX_OUTSTANDING].psn != reply->psn)
 		return;
+	if (sn_faults.on && is_reliable(qp) && sn_transit_loses_answer(qp)) {
+		expect_silence(qp);
+		return;
+	}
 	switch ((enum sn_fate)reply->fate) {
 	case SN_DONE:
 		accept_reply(qp, reply);
@@ -364,6 +398,70 @@ sn_requester_reply(const struct sn_packet *reply)
 		fail(qp, &r, syndrome_of(reply->fate));
 		break;
 	}
+}
+
+/* ---- faults ---- */
+
+/* It does not arrive. True: go on with the next. */
+static bool
+drop(struct sn_qp *qp, const struct sn_request *r)
+{
+	if (is_datagram(qp)) {
+		if (qp->out_tail - qp->out_head == SN_MAX_OUTSTANDING)
+			return false;
+		remember(qp, r)->answered = true;
+		complete_datagrams(qp);
+		return true;
+	}
+	/* Behind others, it shows when those are answered and it is not. */
+	if (is_send(r->opcode) && qp->out_head != qp->out_tail &&
+	    qp->out_tail - qp->out_head < SN_MAX_OUTSTANDING && is_reliable(qp)) {
+		remember(qp, r);
+		expect_silence(qp);
+		return true;
+	}
+	return settle(qp, r, SN_LOST);
+}
+
+/* True if a fault keeps the request at sq_ci from its peer; *@goes_on: whether the next may go. */
+static bool
+is_hindered(struct sn_qp *qp, const struct sn_request *r, bool *goes_on)
+{
+	const struct sn_fabric *fabric = &sn_nic.instance.shm->fabric;
+	int to = is_datagram(qp) ? sn_device_of_gid(fabric, r->to.dgid) : qp->dest_device;
+
+	*goes_on = false;
+	switch (sn_transit_send(qp, to, r->opcode == MLX5_OPCODE_RDMA_READ)) {
+	case SN_FAULT_DROP:
+	case SN_FAULT_CORRUPT:
+		*goes_on = drop(qp, r);
+		return true;
+	case SN_FAULT_DELAY:
+		qp->wait_until_ns = sn_nic.now_ns + sn_fault_delay_ns((unsigned int)to);
+		return true;
+	case SN_FAULT_QP_ERROR:
+		sn_qp_break(qp, IBV_EVENT_QP_FATAL);
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* The request was executed here; its answer may be lost. True: go on with the next. */
+static bool
+conclude(struct sn_qp *qp, const struct sn_request *r)
+{
+	struct sn_transit *transit = &qp->transit;
+
+	transit->is_executed = sn_faults.on && is_reliable(qp) &&
+			       r->opcode != MLX5_OPCODE_RDMA_READ && sn_transit_loses_answer(qp);
+	if (transit->is_executed) {
+		transit->is_drawn = false;
+		return settle(qp, r, SN_LOST);
+	}
+	if (is_atomic(r->opcode) && r->n_sge)
+		store_atomic_result(&r->sge[0], transit->result);
+	return settle(qp, r, SN_DONE);
 }
 
 /* ---- requests executed here ---- */
@@ -385,20 +483,17 @@ execute(struct sn_qp *qp, struct sn_request *r, uint64_t *budget)
 		return post(qp, r);
 	if (fate != SN_DONE)
 		qp->progress_bytes = 0;
-	return settle(qp, r, fate);
+	return fate == SN_DONE ? conclude(qp, r) : settle(qp, r, fate);
 }
 
 static bool
 execute_atomic(struct sn_qp *qp, struct sn_request *r)
 {
-	uint64_t old_value = 0;
-	enum sn_fate fate = sn_local_atomic(qp, r, &old_value);
+	enum sn_fate fate = sn_local_atomic(qp, r, &qp->transit.result);
 
 	if (fate == SN_AGAIN)
 		return post(qp, r);
-	if (fate == SN_DONE && r->n_sge)
-		store_atomic_result(&r->sge[0], old_value);
-	return settle(qp, r, fate);
+	return fate == SN_DONE ? conclude(qp, r) : settle(qp, r, fate);
 }
 
 /* One request. True: go on with the next. */
@@ -406,8 +501,11 @@ static bool
 step(struct sn_qp *qp, uint64_t *budget)
 {
 	struct sn_request r;
+	bool goes_on;
 
 	sn_wqe_decode(qp, qp->sq_ci, (uint16_t)(qp->sq_pi - qp->sq_ci), &r);
+	if (sn_faults.on && !r.syndrome && is_send(r.opcode) && is_hindered(qp, &r, &goes_on))
+		return goes_on;
 	if (!r.syndrome && is_send(r.opcode))
 		return is_datagram(qp) ? post_datagram(qp, &r) : post(qp, &r);
 	if (qp->out_head != qp->out_tail)
@@ -423,6 +521,10 @@ step(struct sn_qp *qp, uint64_t *budget)
 		succeed(qp, &r);
 		return true;
 	}
+	if (sn_faults.on && is_hindered(qp, &r, &goes_on))
+		return goes_on;
+	if (qp->transit.is_executed)
+		return sn_local_is_reached(qp) ? conclude(qp, &r) : settle(qp, &r, SN_LOST);
 	return is_atomic(r.opcode) ? execute_atomic(qp, &r) : execute(qp, &r, budget);
 }
 
@@ -441,6 +543,8 @@ sn_requester_run(struct sn_qp *qp)
 		rewind_to_head(qp);
 		lose(qp);
 	}
+	if (qp->transit.answer_by_ns)
+		end_silence(qp);
 	if (qp->wait_until_ns) {
 		if (sn_nic.now_ns < qp->wait_until_ns || !retry(qp))
 			return false;

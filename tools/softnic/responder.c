@@ -91,7 +91,8 @@ receive_message(struct sn_qp *qp, const struct sn_packet *request)
 	struct sn_receive receive;
 	uint8_t syndrome = 0;
 
-	if (!sn_receive_peek(qp, &receive)) {
+	if (sn_fault_draw(qp->device, SN_FAULT_BIT(SN_FAULT_RNR)) ||
+	    !sn_receive_peek(qp, &receive)) {
 		sn_nic_count(qp->device, SN_CNT_OUT_OF_BUFFER, 1);
 		answer(qp, request, SN_RNR, 0);
 		return;

@@ -106,7 +106,8 @@ take_receive(struct sn_qp *qp, const struct sn_roce_packet *p)
 
 	if (rx->has_receive)
 		return true;
-	if (!sn_receive_peek(qp, &rx->receive)) {
+	if (sn_fault_draw(qp->device, SN_FAULT_BIT(SN_FAULT_RNR)) ||
+	    !sn_receive_peek(qp, &rx->receive)) {
 		sn_nic_count(qp->device, SN_CNT_OUT_OF_BUFFER, 1);
 		owe(qp, (uint8_t)(SN_AETH_RNR | (qp->attr.min_rnr_timer & 0x1f)), p->psn);
 		rx->out_of_sequence = true; /* what follows has to come again */

@@ -20,6 +20,7 @@
 #include <sys/types.h>
 
 #include "device.h"
+#include "faults.h"
 #include "settings.h"
 
 #define SN_SHM_MAGIC	     0x736f66746e696331u /* "softnic1"; another layout, another number */
@@ -209,6 +210,9 @@ struct sn_shm {
 	_Atomic uint64_t next_serial;
 	_Atomic uint32_t qp_hint; /* where the search for a free entry starts */
 	_Atomic uint32_t mr_hint;
+	_Atomic uint32_t faulty;       /* SN_FAULTY_* */
+	_Atomic uint32_t qpn_to_break; /* by its owner, who then writes 0 */
+	struct sn_shm_faults faults[SN_MAX_DEVICES];
 	struct sn_shm_device device[SN_MAX_DEVICES];
 	pthread_mutex_t cm_lock;     /* robust: of all writes to cm_port */
 	_Atomic uint32_t n_cm_ports; /* entries ever used */

@@ -18,6 +18,9 @@ void sn_local_end(void);
  */
 enum sn_fate sn_local_execute(struct sn_qp *qp, struct sn_request *request, uint64_t *budget);
 
+/* Is the peer's QP there, for a request that it has executed before? */
+bool sn_local_is_reached(const struct sn_qp *qp);
+
 /* An atomic, done here and now. SN_AGAIN: this memory needs the responder; use post. */
 enum sn_fate sn_local_atomic(struct sn_qp *qp, struct sn_request *request, uint64_t *old_value);
 

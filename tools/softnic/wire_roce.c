@@ -96,13 +96,79 @@ handle_packet(struct sn_roce_port *port, const struct sn_roce_packet *packet)
 	sn_qp_activate(qp); /* it may send now, or owe an answer */
 }
 
+/* ---- faults ---- */
+
+/* A packet that arrives late: behind those that were sent after it. */
+struct late {
+	TAILQ_ENTRY(late) link;
+	uint64_t due_ns;
+	struct sn_roce_port *port;
+	struct sn_roce_packet packet;
+	uint8_t data[];
+};
+static TAILQ_HEAD(, late) late_packets = TAILQ_HEAD_INITIALIZER(late_packets);
+
+static void
+put_off(struct sn_roce_port *port, const struct sn_roce_packet *packet)
+{
+	struct late *late = malloc(sizeof(*late) + packet->data_bytes);
+
+	if (!late)
+		return;
+	*late = (struct late){.due_ns = sn_nic.now_ns + sn_fault_delay_ns(port->device),
+			      .port = port,
+			      .packet = *packet};
+	if (packet->data_bytes)
+		memcpy(late->data, packet->data, packet->data_bytes);
+	late->packet.data = late->data;
+	TAILQ_INSERT_TAIL(&late_packets, late, link);
+}
+
+static void
+handle_late(void)
+{
+	struct late *late, *next;
+
+	for (late = TAILQ_FIRST(&late_packets); late; late = next) {
+		next = TAILQ_NEXT(late, link);
+		if (sn_nic.now_ns < late->due_ns)
+			continue;
+		TAILQ_REMOVE(&late_packets, late, link);
+		handle_packet(late->port, &late->packet);
+		free(late);
+	}
+}
+
+static void
+receive_packet(struct sn_roce_port *port, const struct sn_roce_packet *packet)
+{
+	if (sn_fault_is_stalled(port->device))
+		return;
+	switch (sn_fault_draw(port->device, SN_FAULTS_PACKET)) {
+	case SN_FAULT_DROP:
+		return;
+	case SN_FAULT_CORRUPT:
+		sn_nic_count(port->device, SN_CNT_ICRC_ERRORS, 1);
+		return;
+	case SN_FAULT_DELAY:
+		put_off(port, packet);
+		return;
+	case SN_FAULT_DUPLICATE:
+		handle_packet(port, packet);
+		/* fallthrough */
+	default:
+		handle_packet(port, packet);
+	}
+}
+
 static unsigned int
 roce_poll(unsigned int budget)
 {
 	unsigned int n;
 
 	sn_grace_enter(sn_nic.port);
-	n = sn_roce_receive(budget, handle_packet);
+	n = sn_roce_receive(budget, receive_packet);
+	handle_late();
 	sn_copy_fence(); /* who polls memory sees it in time */
 	sn_grace_leave(sn_nic.port);
 	return n;
@@ -120,7 +186,8 @@ roce_run(struct sn_qp *qp)
 	struct sn_roce_port *port;
 	bool progress;
 
-	if (!qp->roce) { /* UD */
+	if (!qp->roce || (qp->sq_ci != qp->sq_pi &&
+			  sn_fault_draw(qp->device, SN_FAULT_BIT(SN_FAULT_QP_ERROR)))) { /* UD */
 		sn_qp_break(qp, IBV_EVENT_QP_FATAL);
 		return true;
 	}
