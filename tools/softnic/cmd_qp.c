@@ -4,6 +4,7 @@
 #include <infiniband/mlx5dv.h>
 #include <rdma/mlx5-abi.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 #include "grace.h"
 #include "held.h"
@@ -479,6 +480,7 @@ sn_qp_release(struct sn_object *object)
 	sn_qp_set_state(qp, IBV_QPS_RESET);
 	atomic_store(&shared->qpn, 0);
 	detach(qp);
+	free(qp->flight);
 	if (pd)
 		pd->n_users--;
 	sn_object_free(qp);

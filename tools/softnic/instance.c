@@ -205,6 +205,10 @@ create_state(struct sn_instance *inst, int dir_fd, const struct sn_fabric *fabri
 	shm->magic = SN_SHM_MAGIC;
 	shm->bytes = sizeof(*shm);
 	shm->fabric = *fabric;
+	for (unsigned int i = 0; i < SN_MAX_DEVICES; i++) {
+		atomic_store(&shm->device[i].pace.bytes_per_s, fabric->pace[i].bytes_per_s);
+		atomic_store(&shm->device[i].pace.delay_ns, fabric->pace[i].delay_ns);
+	}
 	atomic_store(&shm->next_serial, 1);
 	err = init_mutexes(shm);
 	if (!err && renameat(dir_fd, "state.new", dir_fd, "state"))

@@ -71,6 +71,9 @@ static const char usage_text[] =
 	"  --ro-window-us T ... for T microseconds at most (default 1000000)\n"
 	"  --seed S         the random numbers of all that is drawn (default: the clock; see "
 	"--debug)\n"
+	"  --rate GBITPS    what each device sends, and receives, in 10^9 bit/s (8 is 1 GB/s; 0, the\n"
+	"                   default: no limit); or mlx5_N=GBITPS for one; can be repeated\n"
+	"  --delay-us US    how long what it sends is under way; or mlx5_N=US; can be repeated\n"
 	"  --step[=NS]      no NIC threads: COMMAND moves its NIC by softnic_step(), which takes "
 	"NS\n"
 	"                   nanoseconds of a clock that nothing else moves (default 1000)\n"
@@ -152,6 +155,8 @@ parse_options(int argc, char **argv, struct options *opt)
 		{"relaxed", required_argument, NULL, 's'},
 		{"ro-window-us", required_argument, NULL, 's'},
 		{"seed", required_argument, NULL, 's'},
+		{"rate", required_argument, NULL, 's'},
+		{"delay-us", required_argument, NULL, 's'},
 		{"step", optional_argument, NULL, 's'},
 		{"faults", required_argument, NULL, 'f'},
 		{"debug", no_argument, NULL, 'D'},

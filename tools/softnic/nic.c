@@ -29,7 +29,7 @@
 /* Idle passes before the first sleep (fewer if the wire makes them long), and how long to sleep
  * after being idle for so long. */
 #define SPIN_PASSES	    200
-#define SPIN_NS		    10000
+#define SPIN_NS		    10000 /* ... and what is due so soon is not slept for */
 #define NAP_NS		    20000
 #define REST_AFTER_NS	    20000000
 #define REST_NS		    100000
@@ -122,17 +122,27 @@ poll_doorbells(void)
 	return n;
 }
 
-/* Each QP with work gets its share; who was served goes to the end of the line. */
+/* Each QP with work gets its share; who was served goes to the end of the line, and who has got
+ * something of a scarce link stands behind those who have not. */
 static unsigned int
 run_active(void)
 {
 	struct sn_qp *qp, *last = TAILQ_LAST(&sn_nic.active, sn_qp_list);
+	struct sn_qp *first_sender = NULL;
 	unsigned int n_moved = 0;
 
 	while ((qp = TAILQ_FIRST(&sn_nic.active))) {
 		TAILQ_REMOVE(&sn_nic.active, qp, run_link);
 		TAILQ_INSERT_TAIL(&sn_nic.active, qp, run_link);
+		qp->has_sent = false;
 		n_moved += (!sn_fault_is_stalled(qp->device) && sn_nic.wire->run(qp));
+		if (qp->has_sent && !first_sender) {
+			first_sender = qp;
+		} else if (!qp->has_sent && qp->is_active && first_sender &&
+			   first_sender->is_active) {
+			TAILQ_REMOVE(&sn_nic.active, qp, run_link);
+			TAILQ_INSERT_BEFORE(first_sender, qp, run_link);
+		}
 		if (qp == last ||
 		    atomic_load_explicit(&sn_nic.commands_waiting, memory_order_relaxed))
 			break;
@@ -270,6 +280,7 @@ nic_pass(uint64_t now_ns)
 
 	pthread_mutex_lock(&sn_nic.lock);
 	sn_nic.now_ns = now_ns;
+	sn_nic.wake_ns = UINT64_MAX;
 	sn_faults_watch();
 	n = sn_nic.wire->poll(POLL_PACKETS);
 	n += poll_doorbells();
@@ -287,14 +298,13 @@ nic_pass(uint64_t now_ns)
 /* ---- sleeping ---- */
 
 static void
-rest(uint64_t idle_ns)
+rest(uint64_t idle_ns, uint64_t most_ns)
 {
-	if (idle_ns < REST_AFTER_NS)
-		sn_nic.wire->sleep(NAP_NS);
-	else if (idle_ns < DEEP_SLEEP_AFTER_NS)
-		sn_nic.wire->sleep(REST_NS);
-	else
-		sn_nic.wire->sleep(DEEP_SLEEP_NS);
+	uint64_t ns = idle_ns < REST_AFTER_NS	      ? NAP_NS
+		      : idle_ns < DEEP_SLEEP_AFTER_NS ? REST_NS
+						      : DEEP_SLEEP_NS;
+
+	sn_nic.wire->sleep(SN_MIN(ns, most_ns));
 }
 
 static void
@@ -312,6 +322,8 @@ nic_loop(void)
 	unsigned int idle_passes = 0;
 
 	while (!atomic_load_explicit(&sn_nic.stop, memory_order_relaxed)) {
+		uint64_t wait_ns;
+
 		if (atomic_load_explicit(&sn_nic.commands_waiting, memory_order_relaxed))
 			nanosleep(&(struct timespec){.tv_nsec = 1000}, NULL);
 		if (nic_pass(sn_now_ns())) {
@@ -321,10 +333,16 @@ nic_loop(void)
 				nanosleep(&(struct timespec){.tv_nsec = BREATHER_NS}, NULL);
 				busy_since_ns = sn_now_ns();
 			}
-		} else if (++idle_passes < SPIN_PASSES && sn_nic.now_ns - idle_since_ns < SPIN_NS) {
+			continue;
+		}
+		/* When it is known how long to wait, there is no point in looking meanwhile. */
+		wait_ns = sn_nic.wake_ns - SN_MIN(sn_nic.now_ns, sn_nic.wake_ns);
+		if (wait_ns < SPIN_NS ||
+		    (sn_nic.wake_ns == UINT64_MAX && ++idle_passes < SPIN_PASSES &&
+		     sn_nic.now_ns - idle_since_ns < SPIN_NS)) {
 			cpu_relax();
 		} else {
-			rest(sn_nic.now_ns - idle_since_ns);
+			rest(sn_nic.now_ns - idle_since_ns, wait_ns);
 			busy_since_ns = sn_now_ns();
 		}
 	}

@@ -45,7 +45,8 @@ struct sn_nic {
 	struct sn_instance instance;
 	struct sn_shm_port *port; /* our own */
 	const struct sn_wire *wire;
-	uint64_t now_ns; /* as of the current pass */
+	uint64_t now_ns;  /* as of the current pass */
+	uint64_t wake_ns; /* when something that has been waited for will be due */
 	struct sn_uar_list uars;
 	struct sn_qp_list active;     /* have work in flight or announced */
 	struct sn_qp_list broken;     /* in ERR: what is posted there is flushed */
@@ -83,6 +84,14 @@ sn_nic_count(unsigned int device, enum sn_counter counter, uint64_t n)
 {
 	sn_nic.count[device][counter] += n;
 	sn_nic.counted = true;
+}
+
+/* The thread need not sleep longer than until then. */
+static inline void
+sn_nic_wake_at(uint64_t ns)
+{
+	if (ns < sn_nic.wake_ns)
+		sn_nic.wake_ns = ns;
 }
 
 #endif

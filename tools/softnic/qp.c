@@ -3,6 +3,7 @@
 #include <infiniband/mlx5dv.h>
 
 #include "async.h"
+#include "flight.h"
 #include "qp.h"
 
 /* IBA table 45, in units of 10 us. */
@@ -62,6 +63,8 @@ sn_qp_set_state(struct sn_qp *qp, uint8_t state)
 	else if (qp->is_active)
 		TAILQ_REMOVE(&sn_nic.active, qp, run_link);
 	qp->is_active = false;
+	if (qp->flight && state != IBV_QPS_RTS)
+		sn_flight_end(qp, state != IBV_QPS_RESET);
 	if (sn_nic.wire->disconnect && state != IBV_QPS_RTR && state != IBV_QPS_RTS &&
 	    (qp->state == IBV_QPS_RTR || qp->state == IBV_QPS_RTS))
 		sn_nic.wire->disconnect(qp);
@@ -89,8 +92,9 @@ sn_qp_complete_send(struct sn_qp *qp, uint8_t opcode, uint16_t index, uint64_t l
 
 	if (syndrome)
 		sn_nic_count(qp->device, SN_CNT_REQ_CQE_ERRORS, 1);
-	if (qp->send_cq)
-		sn_cq_push(qp->send_cq, &c);
+	if (!qp->send_cq || (qp->flight && !syndrome && sn_flight_hold(qp, &c)))
+		return;
+	sn_cq_push(qp->send_cq, &c);
 }
 
 void

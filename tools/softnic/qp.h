@@ -53,6 +53,7 @@ struct sn_qp {
 	uint16_t unchecked_index; /* strict.h: WQEs before it have been looked at */
 	bool signal_all;
 	bool is_active;
+	bool has_sent; /* on links that take time, in this pass */
 	uint8_t type;  /* enum ib_uverbs_qp_type */
 	uint8_t state; /* enum ibv_qp_state */
 	uint8_t device;
@@ -70,7 +71,8 @@ struct sn_qp {
 	uint32_t out_head, out_tail; /* free-running */
 	struct sn_outstanding out[SN_MAX_OUTSTANDING];
 
-	struct sn_roce *roce; /* of the roce wire, in RTR and RTS */
+	struct sn_roce *roce;	  /* of the roce wire, in RTR and RTS */
+	struct sn_flight *flight; /* flight.h; NULL: no link has taken time yet */
 
 	/* ---- faults on the local wire: transit.c ---- */
 	struct sn_transit transit;

@@ -15,6 +15,8 @@
 #include <infiniband/mlx5dv.h>
 
 #include "copy.h"
+#include "flight.h"
+#include "pace.h"
 #include "requester.h"
 #include "wire_local.h"
 
@@ -77,6 +79,16 @@ count_request(const struct sn_qp *qp, uint64_t len, bool is_read)
 	sn_nic_count(qp->device, is_read ? SN_CNT_RCV_PACKETS : SN_CNT_XMIT_PACKETS, packets);
 }
 
+/* The request at sq_ci is over, or in others' hands. */
+static void
+move_on(struct sn_qp *qp, const struct sn_request *r)
+{
+	qp->progress_bytes = 0;
+	qp->sq_ci = (uint16_t)(qp->sq_ci + r->n_blocks);
+	if (qp->flight)
+		sn_flight_next(qp);
+}
+
 static void
 succeed(struct sn_qp *qp, const struct sn_request *r)
 {
@@ -84,8 +96,7 @@ succeed(struct sn_qp *qp, const struct sn_request *r)
 	if (r->opcode != MLX5_OPCODE_NOP)
 		count_request(qp, r->len, r->opcode == MLX5_OPCODE_RDMA_READ);
 	qp->tx_psn = sn_psn_add(qp->tx_psn, r->n_psn);
-	qp->progress_bytes = 0;
-	qp->sq_ci = (uint16_t)(qp->sq_ci + r->n_blocks);
+	move_on(qp, r);
 	if (r->signaled)
 		sn_qp_complete_send(qp, r->opcode, r->index, r->len, 0);
 }
@@ -97,7 +108,9 @@ fail(struct sn_qp *qp, const struct sn_request *r, uint8_t syndrome)
 	SN_LOG("qp %#x wqe %u: opcode %#x raddr %#llx len %llu rkey %#x: syndrome %#x", qp->qpn,
 	       r->index, r->opcode, (unsigned long long)r->raddr, (unsigned long long)r->len,
 	       r->rkey, syndrome);
-	qp->sq_ci = (uint16_t)(qp->sq_ci + r->n_blocks);
+	move_on(qp, r);
+	if (qp->flight)
+		sn_flight_end(qp, true);
 	sn_qp_complete_send(qp, r->opcode, r->index, 0, syndrome);
 	sn_qp_break(qp, -1);
 }
@@ -117,6 +130,8 @@ lose(struct sn_qp *qp)
 {
 	SN_LOG("qp %#x wqe %u: peer %#x does not answer, %u retries left", qp->qpn, qp->sq_ci,
 	       qp->attr.dest_qp_num, qp->retries_left);
+	if (qp->flight)
+		sn_flight_rewind(qp);
 	qp->lost = true;
 	qp->wait_until_ns = sn_nic.now_ns + patience_ns(qp);
 }
@@ -135,6 +150,8 @@ rewind_to_head(struct sn_qp *qp)
 	qp->progress_bytes = 0;
 	qp->attempt++;
 	qp->transit = (struct sn_transit){0};
+	if (qp->flight)
+		sn_flight_rewind(qp);
 }
 
 /* A fault took something of what the responder has: it is sent again when its time is over. */
@@ -247,8 +264,7 @@ remember(struct sn_qp *qp, const struct sn_request *r)
 		out->result = r->sge[0];
 	qp->out_tail++;
 	qp->tx_psn = sn_psn_add(qp->tx_psn, r->n_psn);
-	qp->sq_ci = (uint16_t)(qp->sq_ci + r->n_blocks);
-	qp->progress_bytes = 0;
+	move_on(qp, r);
 	return out;
 }
 
@@ -475,7 +491,7 @@ execute(struct sn_qp *qp, struct sn_request *r, uint64_t *budget)
 	r->done_bytes = qp->progress_bytes;
 	do {
 		fate = sn_local_execute(qp, r, budget);
-	} while (fate == SN_DONE && r->done_bytes < r->len && *budget);
+	} while (fate == SN_DONE && r->done_bytes < r->here_bytes && *budget);
 	qp->progress_bytes = r->done_bytes;
 	if (fate == SN_DONE && r->done_bytes < r->len)
 		return false; /* its share is used up */
@@ -496,6 +512,18 @@ execute_atomic(struct sn_qp *qp, struct sn_request *r)
 	return fate == SN_DONE ? conclude(qp, r) : settle(qp, r, fate);
 }
 
+/* Is there something to do for the request at sq_ci? */
+static bool
+has_arrived(struct sn_qp *qp, struct sn_request *r)
+{
+	if (!sn_flight_arrived(qp, r, &r->here_bytes))
+		return false;
+	if (r->here_bytes == r->len)
+		return true;
+	/* A part of a WRITE or READ has its effect; nothing else is done by halves. */
+	return !r->syndrome && !is_send(r->opcode) && r->here_bytes > qp->progress_bytes;
+}
+
 /* One request. True: go on with the next. */
 static bool
 step(struct sn_qp *qp, uint64_t *budget)
@@ -504,6 +532,8 @@ step(struct sn_qp *qp, uint64_t *budget)
 	bool goes_on;
 
 	sn_wqe_decode(qp, qp->sq_ci, (uint16_t)(qp->sq_pi - qp->sq_ci), &r);
+	if (qp->flight && !has_arrived(qp, &r))
+		return false;
 	if (sn_faults.on && !r.syndrome && is_send(r.opcode) && is_hindered(qp, &r, &goes_on))
 		return goes_on;
 	if (!r.syndrome && is_send(r.opcode))
@@ -535,7 +565,12 @@ sn_requester_run(struct sn_qp *qp)
 	unsigned int n = 0;
 	uint16_t before = qp->sq_ci;
 	uint64_t progress = qp->progress_bytes;
+	bool flew = false;
 
+	if (!qp->flight && sn_pace_any_shaped())
+		qp->flight = sn_flight_create(qp);
+	if (qp->flight)
+		flew = sn_flight_run(qp);
 	if (is_datagram(qp)) {
 		complete_datagrams(qp);
 	} else if (qp->out_head != qp->out_tail &&
@@ -546,8 +581,9 @@ sn_requester_run(struct sn_qp *qp)
 	if (qp->transit.answer_by_ns)
 		end_silence(qp);
 	if (qp->wait_until_ns) {
+		sn_nic_wake_at(qp->wait_until_ns);
 		if (sn_nic.now_ns < qp->wait_until_ns || !retry(qp))
-			return false;
+			return flew;
 	}
 	sn_local_begin();
 	while (qp->state == IBV_QPS_RTS && !qp->wait_until_ns && qp->sq_ci != qp->sq_pi &&
@@ -555,9 +591,9 @@ sn_requester_run(struct sn_qp *qp)
 		;
 	sn_local_end();
 	if (qp->is_active && qp->sq_ci == qp->sq_pi && qp->out_head == qp->out_tail &&
-	    !qp->wait_until_ns) {
+	    !qp->wait_until_ns && !(qp->flight && sn_flight_holds(qp))) {
 		TAILQ_REMOVE(&sn_nic.active, qp, run_link);
 		qp->is_active = false;
 	}
-	return qp->sq_ci != before || qp->progress_bytes != progress;
+	return flew || qp->sq_ci != before || qp->progress_bytes != progress;
 }

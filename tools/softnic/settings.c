@@ -111,6 +111,60 @@ set_device(const struct where *at, struct sn_settings *settings)
 	return -EINVAL;
 }
 
+/* VALUE for all devices not named otherwise, or mlx5_N=VALUE for one. */
+static int
+parse_for_devices(const struct where *at, double max, const char *unit, uint32_t *named,
+		  double *value, uint32_t *devices)
+{
+	const char *number = at->value;
+	unsigned int device;
+	char *end;
+	int n = 0;
+
+	*devices = ~*named;
+	if (sscanf(at->value, "mlx5_%1u=%n", &device, &n) == 1 && n && device < SN_MAX_DEVICES) {
+		number = at->value + n;
+		*devices = 1u << device;
+		*named |= *devices;
+	}
+	*value = strtod(number, &end);
+	if (isdigit((unsigned char)*number) && !*end && *value <= max)
+		return 0;
+	snprintf(at->error, at->error_bytes,
+		 "--%s %s: give a number of %s up to %.0f, for all devices or as mlx5_N=NUMBER",
+		 at->key, at->value, unit, max);
+	return -EINVAL;
+}
+
+static int
+set_rate(const struct where *at, struct sn_settings *settings)
+{
+	uint32_t devices;
+	double gbps;
+	int err = parse_for_devices(at, 10000, "Gbit/s", &settings->rates_named, &gbps, &devices);
+
+	for (unsigned int i = 0; i < SN_MAX_DEVICES && !err; i++) {
+		if (devices & 1u << i)
+			settings->fabric.pace[i].bytes_per_s = (uint64_t)(gbps * 125e6 + 0.5);
+	}
+	return err;
+}
+
+static int
+set_delay(const struct where *at, struct sn_settings *settings)
+{
+	uint32_t devices;
+	double us;
+	int err =
+		parse_for_devices(at, 10e6, "microseconds", &settings->delays_named, &us, &devices);
+
+	for (unsigned int i = 0; i < SN_MAX_DEVICES && !err; i++) {
+		if (devices & 1u << i)
+			settings->fabric.pace[i].delay_ns = (uint64_t)(us * 1e3 + 0.5);
+	}
+	return err;
+}
+
 static int
 set_step(const struct where *at, struct sn_settings *settings)
 {
@@ -173,13 +227,9 @@ static const struct {
 	const char *key;
 	int (*set)(const struct where *at, struct sn_settings *settings);
 } keys[] = {
-	{"devices", set_devices},
-	{"device", set_device},
-	{"wire", set_wire},
-	{"step", set_step},
-	{"strict", set_strict},
-	{"relaxed", set_relaxed},
-	{"ro-window-us", set_ro_window},
+	{"devices", set_devices}, {"device", set_device},   {"wire", set_wire},
+	{"rate", set_rate},	  {"delay-us", set_delay},  {"step", set_step},
+	{"strict", set_strict},	  {"relaxed", set_relaxed}, {"ro-window-us", set_ro_window},
 	{"seed", set_seed},
 };
 /* clang-format on */
@@ -236,12 +286,39 @@ check_addresses(const struct sn_fabric *fabric, uint32_t device, char *error, si
 	return 0;
 }
 
+static int
+check_paces(const struct sn_settings *settings, char *error, size_t error_bytes)
+{
+	const struct sn_fabric *fabric = &settings->fabric;
+	uint32_t named = settings->rates_named | settings->delays_named;
+
+	if (named >> fabric->n_devices) {
+		snprintf(error, error_bytes,
+			 "--rate or --delay-us mlx5_%d: there is no such device: --devices is %u",
+			 31 - __builtin_clz(named), fabric->n_devices);
+		return -EINVAL;
+	}
+	for (uint32_t device = 0; device < fabric->n_devices; device++) {
+		if (fabric->wire == SN_WIRE_ROCE &&
+		    (fabric->pace[device].bytes_per_s || fabric->pace[device].delay_ns)) {
+			snprintf(error, error_bytes,
+				 "--rate and --delay-us are for --wire local and null: for roce, "
+				 "give its interfaces a tc-netem(8) qdisc");
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
 int
 sn_settings_check(const struct sn_settings *settings, char *error, size_t error_bytes)
 {
 	const struct sn_fabric *fabric = &settings->fabric;
-	int err = 0;
+	int err;
 
+	err = check_paces(settings, error, error_bytes);
+	if (err)
+		return err;
 	if (settings->devices_named >> fabric->n_devices) {
 		snprintf(error, error_bytes,
 			 "--device mlx5_%d: there is no such device: --devices is %u",
@@ -287,6 +364,10 @@ sn_fabric_difference(const struct sn_fabric *a, const struct sn_fabric *b)
 	for (uint32_t device = 0; device < a->n_devices; device++) {
 		if (!sn_device_settings_equal(&a->device[device], &b->device[device]))
 			return "device";
+		if (a->pace[device].bytes_per_s != b->pace[device].bytes_per_s)
+			return "rate";
+		if (a->pace[device].delay_ns != b->pace[device].delay_ns)
+			return "delay-us";
 	}
 	return NULL;
 }
@@ -307,6 +388,22 @@ format_devices(const struct sn_fabric *fabric, char *text, size_t bytes)
 	}
 }
 
+static void
+format_paces(const struct sn_fabric *fabric, bool rates, char *text, size_t bytes)
+{
+	const char *key = rates ? "rate" : "delay-us";
+	size_t used = 0;
+
+	for (uint32_t device = 0; device < fabric->n_devices && used < bytes; device++) {
+		const struct sn_pace_settings *pace = &fabric->pace[device];
+		double value =
+			rates ? (double)pace->bytes_per_s / 125e6 : (double)pace->delay_ns / 1e3;
+
+		used += (size_t)snprintf(text + used, bytes - used, "%s--%s mlx5_%u=%g",
+					 used ? " " : "", key, device, value);
+	}
+}
+
 void
 sn_fabric_format(const struct sn_fabric *fabric, const char *key, char *text, size_t bytes)
 {
@@ -314,6 +411,8 @@ sn_fabric_format(const struct sn_fabric *fabric, const char *key, char *text, si
 		snprintf(text, bytes, "--wire %s", wire_names[fabric->wire]);
 	else if (strcmp(key, "step") == 0)
 		snprintf(text, bytes, fabric->step_ns ? "--step=%u" : "no --step", fabric->step_ns);
+	else if (strcmp(key, "rate") == 0 || strcmp(key, "delay-us") == 0)
+		format_paces(fabric, strcmp(key, "rate") == 0, text, bytes);
 	else if (strcmp(key, "device") == 0)
 		format_devices(fabric, text, bytes);
 	else

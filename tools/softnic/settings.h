@@ -19,18 +19,27 @@
 enum sn_wire_kind { SN_WIRE_LOCAL, SN_WIRE_NULL, SN_WIRE_ROCE };
 enum sn_strict_mode { SN_STRICT_REPORT, SN_STRICT_ABORT, SN_STRICT_OFF };
 
+/* How fast a device sends, and receives, and how long what it sends is under way. */
+struct sn_pace_settings {
+	uint64_t bytes_per_s; /* 0: no limit */
+	uint64_t delay_ns;
+};
+
 /* Of the instance. */
 struct sn_fabric {
 	uint32_t n_devices;
 	enum sn_wire_kind wire;
 	uint32_t step_ns; /* 0: NICs have threads; else softnic_step() moves them and the clock */
 	struct sn_device_settings device[SN_MAX_DEVICES];
+	struct sn_pace_settings pace[SN_MAX_DEVICES]; /* at first */
 };
 
 /* Of a process. */
 struct sn_settings {
 	struct sn_fabric fabric;
 	uint32_t devices_named; /* a bit for each `--device` */
+	uint32_t rates_named;	/* ... `--rate mlx5_N=...`, which others leave alone */
+	uint32_t delays_named;	/* ... `--delay-us mlx5_N=...` */
 	enum sn_strict_mode strict;
 	uint32_t relaxed_one_in; /* 0: relaxed memory is never late */
 	uint64_t ro_window_us;

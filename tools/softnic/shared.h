@@ -195,10 +195,19 @@ struct sn_shm_cm_port {
 	bool reusable;
 };
 
+/* See pace.h. */
+struct sn_shm_pace {
+	alignas(64) _Atomic uint64_t bytes_per_s; /* 0: no limit */
+	_Atomic uint64_t delay_ns;		  /* of what it sends */
+	alignas(64) _Atomic uint64_t tx_free_ns;
+	alignas(64) _Atomic uint64_t rx_free_ns;
+};
+
 struct sn_shm_device {
 	alignas(64) _Atomic uint64_t counter[SN_N_COUNTERS];
 	alignas(64) _Atomic uint64_t flushed_ns; /* when its sysfs files were last written */
 	_Atomic uint32_t link;			 /* link.h; zeroed it is up */
+	struct sn_shm_pace pace;
 };
 
 struct sn_shm {

@@ -358,7 +358,7 @@ is_duplicate(const struct sn_qp *qp, const struct sn_shm_qp *to)
 static enum sn_fate
 execute_piece(struct sn_qp *qp, struct sn_request *r, struct sn_shm_qp *to, uint64_t *budget)
 {
-	uint64_t bytes = r->len - r->done_bytes;
+	uint64_t bytes = r->here_bytes - r->done_bytes;
 	enum sn_fate fate;
 
 	if (r->opcode == MLX5_OPCODE_RDMA_WRITE_IMM && is_duplicate(qp, to)) {

@@ -207,6 +207,7 @@ sn_wqe_decode(struct sn_qp *qp, uint16_t index, uint16_t n_announced, struct sn_
 	r->n_sge = 0;
 	r->rkey = 0;
 	r->raddr = 0;
+	r->here_bytes = 0;
 	r->done_bytes = 0;
 	/* The NIC checks what it reads: a wrong index or QPN means the program's ring is broken. */
 	if ((uint16_t)(word >> 8) != index || qpn_ds >> 8 != qp->qpn || n_segments == 0 ||
@@ -222,6 +223,7 @@ sn_wqe_decode(struct sn_qp *qp, uint16_t index, uint16_t n_announced, struct sn_
 	}
 	if (r->opcode != MLX5_OPCODE_NOP)
 		r->syndrome = decode_segments(&cursor, r);
+	r->here_bytes = r->len;
 	r->n_psn = r->opcode == MLX5_OPCODE_NOP ? 0 : sn_psn_count(r->len, qp->mtu_bytes);
 }
 

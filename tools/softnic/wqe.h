@@ -40,6 +40,7 @@ struct sn_request {
 	uint64_t raddr;
 	uint64_t operand[2]; /* swap or add, compare */
 	uint64_t len;
+	uint64_t here_bytes; /* how much has arrived where it goes: all, if links take no time */
 	uint64_t done_bytes;
 	unsigned int n_sge;
 	struct iovec sge[SN_MAX_SGE];
