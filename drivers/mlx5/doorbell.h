@@ -15,9 +15,24 @@
 
 #include "mlx5.h"
 
-/* Rings for every WQE before `pi`; `last` is the newest of them. */
+/* BlueFlame: the device is given the WQE itself, and need not fetch it. Buffers take turns, first
+ * word first. PRM, "BlueFlame". */
 static inline void
-mlx5dp_ring(struct mlx5dp_sq *sq, const struct mlx5dp_wqe *last, uint32_t pi)
+mlx5dp_blueflame(struct mlx5dp_sq *sq, const struct mlx5dp_wqe *wqe)
+{
+	uint8_t *buffer = sq->uar + sq->bf_offset;
+	uint64_t words[MLX5DP_WQEBB / 8];
+	uint32_t i;
+
+	memcpy(words, wqe, sizeof(words));
+	for (i = 0; i < MLX5DP_WQEBB / 8; i++)
+		rte_write64_relaxed(words[i], buffer + i * 8);
+	sq->bf_offset ^= sq->bf_bytes;
+}
+
+/* Rings for the n WQEs before `pi`; `last` is the newest of them. */
+static inline void
+mlx5dp_ring(struct mlx5dp_sq *sq, const struct mlx5dp_wqe *last, uint32_t pi, uint32_t n)
 {
 	uint64_t head;
 
@@ -29,8 +44,12 @@ mlx5dp_ring(struct mlx5dp_sq *sq, const struct mlx5dp_wqe *last, uint32_t pi)
 	 * not keep in order with it. Partner: the device's read of the record after the write
 	 * lands. */
 	rte_wmb();
-	memcpy(&head, &last->ctrl, sizeof(head));
-	rte_write64_relaxed(head, sq->uar);
+	if (n == 1 && sq->bf_bytes != 0) {
+		mlx5dp_blueflame(sq, last);
+	} else {
+		memcpy(&head, &last->ctrl, sizeof(head));
+		rte_write64_relaxed(head, sq->uar);
+	}
 	/* B3: out of the write-combining buffer now; and not merged with the next ring of another
 	 * queue that shares this register. */
 	rte_wmb();

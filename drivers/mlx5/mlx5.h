@@ -60,7 +60,9 @@ struct mlx5dp_sq {
 	uint32_t run_mask; /* a run of slots ends where & run_mask is 0; see sq.h */
 	uint32_t qpn;
 	__be32 *dbrec;	    /* send doorbell record: the device reads it */
-	volatile void *uar; /* doorbell register */
+	uint8_t *uar;	    /* doorbell register: the first of two BlueFlame buffers */
+	uint32_t bf_bytes;  /* of each; 0: the page is not for BlueFlame */
+	uint32_t bf_offset; /* of the buffer whose turn it is */
 	/* The control segment of each kind of slice, but for the WQE's index. */
 	struct mlx5_wqe_ctrl_seg heads[KVR_SLICE_KINDS] __attribute__((aligned(KVR_CACHE_LINE)));
 };

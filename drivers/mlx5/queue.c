@@ -177,6 +177,7 @@ mlx5dp_sq_create(struct ibv_context *context, struct kvr_uar *uar, struct kvr_cq
 	mlx5dp_sq_take(sq, dv.sq.buf, dv.sq.wqe_cnt, sq->sq.qp->qp_num);
 	sq->dbrec = &dv.dbrec[MLX5_SND_DBR];
 	sq->uar = dv.bf.reg;
+	sq->bf_bytes = dv.bf.size;
 	*out = &sq->sq;
 	return 0;
 }

@@ -31,7 +31,7 @@ static inline __attribute__((always_inline)) void
 mlx5dp_post_with(struct kvr_sq *base, mlx5dp_run_writer write)
 {
 	struct mlx5dp_sq *sq = (struct mlx5dp_sq *)base;
-	uint32_t at = base->posted;
+	uint32_t begin = base->posted, at = begin;
 	uint32_t pi = base->pi;
 
 	do {
@@ -42,7 +42,7 @@ mlx5dp_post_with(struct kvr_sq *base, mlx5dp_run_writer write)
 		at += n;
 	} while (at != pi);
 	base->posted = pi;
-	mlx5dp_ring(sq, &sq->wqes[(pi - 1) & sq->wqe_mask], pi);
+	mlx5dp_ring(sq, &sq->wqes[(pi - 1) & sq->wqe_mask], pi, pi - begin);
 }
 
 #endif
