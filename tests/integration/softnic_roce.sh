@@ -122,6 +122,7 @@ pair ibv_rc_pingpong -g 3
 pair ibv_rc_pingpong -g 3 -e -m 4096 -s 100000
 pair ibv_uc_pingpong -g 3
 pair ibv_srq_pingpong -g 3
+pair ibv_ud_pingpong -g 3
 pair ib_write_bw -F -d mlx5_0 -a -n 50
 pair ib_write_bw -F -d mlx5_0 -s 65536 -n 500 -b -q 8
 pair ib_write_bw -F -d mlx5_0 -s 8192 -n 500 -c UC
@@ -129,6 +130,7 @@ pair ib_read_bw -F -d mlx5_0 -a -n 50
 pair ib_read_bw -F -d mlx5_0 -s 65536 -n 500 -q 4 -m 1024
 pair ib_send_bw -F -d mlx5_0 -a -n 50
 pair ib_send_bw -F -d mlx5_0 -s 4096 -n 1000 -e -r 64 --use-srq
+pair ib_send_bw -F -d mlx5_0 -s 4096 -n 1000 -c UD
 pair ib_atomic_bw -F -d mlx5_0 -n 500
 pair ib_atomic_bw -F -d mlx5_0 -n 500 -A CMP_AND_SWAP
 pair ib_write_lat -F -d mlx5_0 -s 64 -n 500

@@ -144,8 +144,10 @@ share_attributes(struct sn_qp *qp, uint8_t to)
 	struct sn_shm_qp *shared = qp->shared;
 
 	atomic_store(&shared->access, qp->attr.qp_access_flags);
-	if (to != IBV_QPS_RTR || qp->type == IB_UVERBS_QPT_UD)
+	if (to != IBV_QPS_RTR)
 		return 0;
+	if (qp->type == IB_UVERBS_QPT_UD)
+		return sn_nic.wire->connect(qp);
 	shared->connection++;
 	shared->dest_qpn = qp->attr.dest_qp_num;
 	shared->mtu_log2 = (uint8_t)(7 + qp->attr.path_mtu);

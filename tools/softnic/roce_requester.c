@@ -12,14 +12,12 @@
 #include "wire_roce.h"
 
 #define PASS_PACKETS 128 /* a QP's share of a pass */
-#define READ_PIECE   (64u << 10)
-#define ACK_EVERY    16
 #define MIN_WINDOW   2u
 #define FIRST_WINDOW 16u
 #define MAX_WINDOW   1024u
 
 /* Two processes on a busy machine take turns; a timer that is shorter than a turn says nothing. */
-#define MIN_TIMEOUT_NS 4000000
+#define MIN_TIMEOUT_NS 16000000
 
 /* ---- helpers ---- */
 
@@ -54,24 +52,12 @@ sent_at(struct sn_roce_requester *tx, uint32_t i)
 	return &tx->sent[i % SN_ROCE_MAX_SENT];
 }
 
-static uint32_t
-piece_packets(const struct sn_qp *qp)
-{
-	return SN_MAX(SN_MIN(READ_PIECE, qp->roce->port->window_bytes / 2) / qp->mtu_bytes, 1);
-}
-
-static uint32_t
-n_in_flight(const struct sn_roce_requester *tx)
-{
-	return (uint32_t)sn_psn_diff(tx->next_psn, tx->una_psn);
-}
-
 /* Tell the port how much is under way now. */
 static void
 count_flight(struct sn_qp *qp)
 {
 	struct sn_roce_requester *tx = &qp->roce->tx;
-	uint32_t now = sn_roce_is_reliable(qp) ? n_in_flight(tx) * qp->mtu_bytes : 0;
+	uint32_t now = sn_roce_is_reliable(qp) ? sn_roce_n_in_flight(tx) * qp->mtu_bytes : 0;
 
 	qp->roce->port->flight_bytes += now - tx->flight_bytes;
 	tx->flight_bytes = now;
@@ -84,7 +70,8 @@ start_timer(struct sn_qp *qp)
 	uint8_t code = qp->attr.timeout & 0x1f; /* 0: wait for ever */
 	uint64_t ns = 4096ull << code;
 
-	tx->deadline_ns = n_in_flight(tx) && code ? sn_nic.now_ns + SN_MAX(ns, MIN_TIMEOUT_NS) : 0;
+	tx->deadline_ns =
+		sn_roce_n_in_flight(tx) && code ? sn_nic.now_ns + SN_MAX(ns, MIN_TIMEOUT_NS) : 0;
 }
 
 static uint32_t
@@ -217,130 +204,6 @@ check_timer(struct sn_qp *qp)
 
 /* ---- sending ---- */
 
-static uint8_t
-kind_of(const struct sn_request *r, bool first, bool last)
-{
-	bool is_send = r->opcode == MLX5_OPCODE_SEND || r->opcode == MLX5_OPCODE_SEND_IMM;
-	bool imm = r->opcode == MLX5_OPCODE_SEND_IMM || r->opcode == MLX5_OPCODE_RDMA_WRITE_IMM;
-	uint8_t kind = is_send ? SN_SEND_FIRST : SN_WRITE_FIRST;
-
-	if (first && last)
-		return (uint8_t)(kind + SN_SEND_ONLY + imm);
-	if (last)
-		return (uint8_t)(kind + SN_SEND_LAST + imm);
-	return (uint8_t)(kind + (first ? SN_SEND_FIRST : SN_SEND_MIDDLE));
-}
-
-/* The part of the request's data from @offset on. Returns how many pieces. */
-static unsigned int
-slice(const struct sn_request *r, uint64_t offset, uint64_t bytes, struct iovec *out)
-{
-	unsigned int n = 0;
-
-	for (unsigned int i = 0; i < r->n_sge && bytes; i++) {
-		uint64_t len = r->sge[i].iov_len, take;
-
-		if (offset >= len) {
-			offset -= len;
-			continue;
-		}
-		take = SN_MIN(len - offset, bytes);
-		out[n++] = (struct iovec){(uint8_t *)r->sge[i].iov_base + offset, take};
-		bytes -= take;
-		offset = 0;
-	}
-	return n;
-}
-
-/* Should the responder answer to this packet at once? To the last of a message, to one among so
- * many, and to the one that fills the window. */
-static bool
-wants_ack(struct sn_qp *qp, bool is_last)
-{
-	struct sn_roce_requester *tx = &qp->roce->tx;
-
-	if (!sn_roce_is_reliable(qp))
-		return false;
-	if (!is_last && ++tx->since_ack < ACK_EVERY && n_in_flight(tx) + 1 < tx->window)
-		return false;
-	tx->since_ack = 0;
-	return true;
-}
-
-static void
-send_data(struct sn_qp *qp, const struct sn_request *r, uint32_t nth)
-{
-	struct sn_roce_requester *tx = &qp->roce->tx;
-	uint64_t offset = (uint64_t)nth * qp->mtu_bytes;
-	bool first = nth == 0, last = nth + 1 == r->n_psn;
-	struct iovec data[SN_MAX_SGE];
-	struct sn_roce_packet p = {
-		.opcode = (uint8_t)((sn_roce_is_reliable(qp) ? SN_ROCE_RC : SN_ROCE_UC) +
-				    kind_of(r, first, last)),
-		.solicited = last && r->solicited,
-		.wants_ack = wants_ack(qp, last),
-		.dst_qpn = qp->attr.dest_qp_num,
-		.psn = tx->next_psn,
-		.imm_be = r->imm_be,
-		.raddr = r->raddr,
-		.rkey = r->rkey,
-		.len = (uint32_t)r->len,
-		.data_bytes = (uint32_t)SN_MIN(r->len - offset, qp->mtu_bytes),
-	};
-
-	sn_roce_send_to_peer(qp, &p, data, slice(r, offset, p.data_bytes, data));
-	sn_nic_count(qp->device, SN_CNT_XMIT_PACKETS, 1);
-	sn_nic_count(qp->device, SN_CNT_XMIT_BYTES, p.data_bytes);
-	tx->next_psn = sn_psn_add(tx->next_psn, 1);
-}
-
-/* A piece of a READ, from response @nth on to the end of that piece. */
-static void
-send_read(struct sn_qp *qp, const struct sn_request *r, uint32_t nth)
-{
-	struct sn_roce_requester *tx = &qp->roce->tx;
-	uint32_t piece = piece_packets(qp), end = SN_MIN((nth / piece + 1) * piece, r->n_psn);
-	uint64_t offset = (uint64_t)nth * qp->mtu_bytes;
-	uint64_t end_offset = SN_MIN((uint64_t)end * qp->mtu_bytes, r->len);
-	const struct sn_roce_packet p = {
-		.opcode = SN_ROCE_RC + SN_READ_REQUEST,
-		.wants_ack = true,
-		.dst_qpn = qp->attr.dest_qp_num,
-		.psn = tx->next_psn,
-		.raddr = r->raddr + offset,
-		.rkey = r->rkey,
-		.len = (uint32_t)(end_offset - offset),
-	};
-
-	sn_roce_send_to_peer(qp, &p, NULL, 0);
-	sn_nic_count(qp->device, SN_CNT_XMIT_PACKETS, 1);
-	tx->next_psn = sn_psn_add(tx->next_psn, end - nth);
-	tx->n_reads++;
-	tx->since_ack = 0;
-}
-
-static void
-send_atomic(struct sn_qp *qp, const struct sn_request *r)
-{
-	struct sn_roce_requester *tx = &qp->roce->tx;
-	const struct sn_roce_packet p = {
-		.opcode = SN_ROCE_RC +
-			  (r->opcode == MLX5_OPCODE_ATOMIC_CS ? SN_COMPARE_SWAP : SN_FETCH_ADD),
-		.wants_ack = true,
-		.dst_qpn = qp->attr.dest_qp_num,
-		.psn = tx->next_psn,
-		.raddr = r->raddr,
-		.rkey = r->rkey,
-		.operand = {r->operand[0], r->operand[1]},
-	};
-
-	sn_roce_send_to_peer(qp, &p, NULL, 0);
-	sn_nic_count(qp->device, SN_CNT_XMIT_PACKETS, 1);
-	tx->next_psn = sn_psn_add(tx->next_psn, 1);
-	tx->n_reads++;
-	tx->since_ack = 0;
-}
-
 /* Take up the next WQE. False: there is none, or it has to wait for those before it. */
 static bool
 begin(struct sn_qp *qp)
@@ -392,7 +255,7 @@ static bool
 window_is_full(const struct sn_qp *qp)
 {
 	const struct sn_roce_requester *tx = &qp->roce->tx;
-	uint32_t n = n_in_flight(tx);
+	uint32_t n = sn_roce_n_in_flight(tx);
 
 	/* One packet may always be under way, or many QPs would starve some. */
 	return sn_roce_is_reliable(qp) && n &&
@@ -423,12 +286,7 @@ send_next(struct sn_qp *qp)
 	if (r->fenced && tx->n_reads)
 		return false;
 	uint32_t nth = (uint32_t)sn_psn_diff(tx->next_psn, sent->psn);
-	if (is_read(r->opcode))
-		send_read(qp, r, nth);
-	else if (is_atomic(r->opcode))
-		send_atomic(qp, r);
-	else
-		send_data(qp, r, nth);
+	sn_roce_send_part(qp, r, nth);
 	if (tx->next_psn == end_of(sent))
 		tx->cursor++;
 	count_flight(qp);
@@ -582,7 +440,7 @@ take_ack(struct sn_qp *qp, const struct sn_roce_packet *p)
 		return;
 	}
 	/* A NAK says that all before it was taken. One of a time before we went back is void. */
-	if (!acknowledge(qp, p->psn) || p->psn != tx->una_psn || n_in_flight(tx) == 0)
+	if (!acknowledge(qp, p->psn) || p->psn != tx->una_psn || sn_roce_n_in_flight(tx) == 0)
 		return;
 	if ((p->syndrome & 0xe0) == SN_AETH_RNR)
 		not_ready(qp, p->syndrome & 0x1f);
@@ -595,7 +453,7 @@ static void
 store(const struct sn_request *r, uint64_t offset, const struct sn_roce_packet *p)
 {
 	struct iovec to[SN_MAX_SGE];
-	unsigned int n = slice(r, offset, p->data_bytes, to);
+	unsigned int n = sn_roce_slice(r, offset, p->data_bytes, to);
 	const uint8_t *from = p->data;
 
 	for (unsigned int i = 0; i < n; i++) {
@@ -631,7 +489,7 @@ take_response(struct sn_qp *qp, const struct sn_roce_packet *p)
 		store(&r, offset, p);
 	else if (r.n_sge && r.sge[0].iov_len >= sizeof(p->old_value))
 		memcpy(r.sge[0].iov_base, &p->old_value, sizeof(p->old_value));
-	if (tx->n_reads && (next == end_of(head) || (nth + 1) % piece_packets(qp) == 0))
+	if (tx->n_reads && (next == end_of(head) || (nth + 1) % sn_roce_read_piece(qp) == 0))
 		tx->n_reads--;
 	advance(qp, next);
 }

@@ -17,6 +17,7 @@
 #define SOCKET_BUFFER_BYTES (16 << 20) /* asked for; rmem_max may give less */
 #define RX_DATAGRAMS	    16
 #define RX_BYTES	    65536
+#define MAX_BACKLOG	    4096
 #define FIRST_SOURCE_PORT   0xc000
 #define BIND_TRIES	    32
 #define FD_FLOOR	    500 /* out of the way of programs that close or reuse low numbers */
@@ -28,6 +29,17 @@ struct passed {
 	uint16_t segment_bytes;
 	uint32_t device;
 };
+
+/* One that found the other's queue full: AF_UNIX holds as few as ten. */
+struct held_up {
+	TAILQ_ENTRY(held_up) link;
+	uint64_t member;
+	size_t bytes;
+	struct passed passed;
+	uint8_t data[];
+};
+static TAILQ_HEAD(, held_up) backlog = TAILQ_HEAD_INITIALIZER(backlog);
+static unsigned int n_backlog;
 
 static struct sn_roce_port ports[SN_MAX_DEVICES];
 static int pass_fd = -1;
@@ -216,6 +228,9 @@ sn_roce_sockets_close(void)
 		if (ports[i].is_open)
 			close_port(&ports[i]);
 	}
+	for (struct held_up *h; (h = TAILQ_FIRST(&backlog)); free(h))
+		TAILQ_REMOVE(&backlog, h, link);
+	n_backlog = 0;
 	if (pass_fd >= 0)
 		close(pass_fd);
 	pass_fd = -1;
@@ -252,7 +267,56 @@ struct arrival {
 	bool was_passed;
 };
 
-/* To the member that owns the QP; lost if that is behind. */
+/* False: its queue is full. */
+static bool
+pass_now(uint64_t member, const struct passed *passed, const uint8_t *data, size_t bytes)
+{
+	struct iovec iov[2] = {{(void *)(uintptr_t)passed, sizeof(*passed)},
+			       {(void *)(uintptr_t)data, bytes}};
+	struct sockaddr_un addr;
+	struct msghdr msg = {.msg_name = &addr, .msg_iov = iov, .msg_iovlen = 2};
+
+	pass_address(member, &addr, &msg.msg_namelen);
+	return sendmsg(pass_fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 || errno != EAGAIN;
+}
+
+static void
+hold_up(uint64_t member, const struct passed *passed, const uint8_t *data, size_t bytes)
+{
+	struct held_up *h = n_backlog < MAX_BACKLOG ? malloc(sizeof(*h) + bytes) : NULL;
+
+	if (!h)
+		return; /* lost, as if on the way */
+	h->member = member;
+	h->bytes = bytes;
+	h->passed = *passed;
+	memcpy(h->data, data, bytes);
+	TAILQ_INSERT_TAIL(&backlog, h, link);
+	n_backlog++;
+}
+
+/* In their order, as far as there is room; who is stopped does not hold up the others. */
+static void
+pass_backlog(void)
+{
+	struct held_up *h, *next;
+	uint64_t full = 0;
+
+	for (h = TAILQ_FIRST(&backlog); h; h = next) {
+		next = TAILQ_NEXT(h, link);
+		if (h->member == full)
+			continue;
+		if (!pass_now(h->member, &h->passed, h->data, h->bytes)) {
+			full = h->member;
+			continue;
+		}
+		TAILQ_REMOVE(&backlog, h, link);
+		n_backlog--;
+		free(h);
+	}
+}
+
+/* To the member that owns the QP. */
 static void
 pass_on(const struct arrival *a, uint64_t member, const uint8_t *at, size_t bytes)
 {
@@ -260,14 +324,9 @@ pass_on(const struct arrival *a, uint64_t member, const uint8_t *at, size_t byte
 				.src_port = a->src_port,
 				.segment_bytes = (uint16_t)bytes,
 				.device = a->port->device};
-	struct iovec iov[2] = {{&passed, sizeof(passed)}, {(void *)(uintptr_t)at, bytes}};
-	struct sockaddr_un addr;
-	struct msghdr msg = {.msg_name = &addr, .msg_iov = iov, .msg_iovlen = 2};
 
-	pass_address(member, &addr, &msg.msg_namelen);
-	if (sendmsg(pass_fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		SN_LOG("cannot pass a packet on to member %u: %s", SN_ID_SLOT(member),
-		       strerror(errno));
+	if (n_backlog || !pass_now(member, &passed, at, bytes))
+		hold_up(member, &passed, at, bytes);
 }
 
 /* The living member that has this QP, or 0. */
@@ -413,6 +472,7 @@ sn_roce_receive(unsigned int budget, sn_roce_handler *handler)
 {
 	unsigned int n = receive_passed(budget, handler);
 
+	pass_backlog();
 	for (unsigned int i = 0; i < SN_MAX_DEVICES && n < budget; i++) {
 		if (ports[i].is_open)
 			n += receive_port(&ports[i], budget - n, handler);

@@ -23,7 +23,8 @@ struct sn_wire {
 	int (*open)(void);
 	void (*close)(void);
 
-	/* The QP goes to RTR: qp->attr names its peer. 0, or -errno if it cannot be one. */
+	/* The QP goes to RTR: qp->attr names its peer, unless it is UD. 0, or -errno if it cannot
+	 * be one. */
 	int (*connect)(struct sn_qp *qp);
 
 	/* The QP left RTR and RTS, for ERR, RESET or for good: nothing more is sent for it, and

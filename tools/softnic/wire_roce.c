@@ -32,25 +32,15 @@ roce_close(void)
 	sn_roce_sockets_close();
 }
 
-/* The IPv4 address that a GID maps, or 0. */
-static uint32_t
-ip_of_gid(const uint8_t gid[16])
-{
-	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-	uint32_t ip_be;
-
-	memcpy(&ip_be, gid + 12, sizeof(ip_be));
-	return memcmp(gid, mapped, sizeof(mapped)) ? 0 : ip_be;
-}
-
 static int
 roce_connect(struct sn_qp *qp)
 {
-	uint32_t peer_ip_be = ip_of_gid(qp->attr.dest.dgid);
+	bool is_datagram = qp->type == IB_UVERBS_QPT_UD;
+	uint32_t peer_ip_be = is_datagram ? 0 : sn_roce_ip_of_gid(qp->attr.dest.dgid);
 	struct sn_roce_port *port;
 	int err;
 
-	if (!peer_ip_be) {
+	if (!peer_ip_be && !is_datagram) {
 		SN_LOG("qp %#x: the peer's GID maps no IPv4 address; use GID index 2 or 3",
 		       qp->qpn);
 		return -EINVAL;
@@ -69,23 +59,32 @@ roce_connect(struct sn_qp *qp)
 static void
 roce_disconnect(struct sn_qp *qp)
 {
-	if (!qp->roce) /* UD */
-		return;
 	qp->roce->port->flight_bytes -= qp->roce->tx.flight_bytes;
 	free(qp->roce);
 	qp->roce = NULL;
 }
 
+static uint8_t
+class_of(const struct sn_qp *qp)
+{
+	return qp->type == IB_UVERBS_QPT_RC   ? SN_ROCE_RC
+	       : qp->type == IB_UVERBS_QPT_UC ? SN_ROCE_UC
+					      : SN_ROCE_UD;
+}
+
 static void
 handle_packet(struct sn_roce_port *port, const struct sn_roce_packet *packet)
 {
-	static const uint8_t class_of[] = {
-		[IB_UVERBS_QPT_RC] = SN_ROCE_RC, [IB_UVERBS_QPT_UC] = SN_ROCE_UC};
 	struct sn_qp *qp = sn_qp_find(packet->dst_qpn);
 
 	if (!qp || !qp->roce || qp->roce->port != port ||
-	    packet->src_ip_be != qp->roce->peer_ip_be ||
-	    SN_ROCE_CLASS(packet->opcode) != class_of[qp->type])
+	    SN_ROCE_CLASS(packet->opcode) != class_of(qp))
+		return;
+	if (qp->type == IB_UVERBS_QPT_UD) {
+		sn_roce_take_datagram(qp, packet);
+		return;
+	}
+	if (packet->src_ip_be != qp->roce->peer_ip_be)
 		return;
 	sn_nic_count(port->device, SN_CNT_RCV_PACKETS, 1);
 	sn_nic_count(port->device, SN_CNT_RCV_BYTES, packet->data_bytes);
@@ -177,29 +176,39 @@ roce_poll(unsigned int budget)
 static bool
 is_idle(const struct sn_qp *qp)
 {
+	if (qp->type == IB_UVERBS_QPT_UD)
+		return qp->sq_ci == qp->sq_pi;
 	return sn_roce_responder_is_idle(qp) && sn_roce_requester_is_idle(qp);
+}
+
+/* RC and UC. */
+static bool
+run_connection(struct sn_qp *qp)
+{
+	struct sn_roce_port *port = qp->roce->port;
+	bool progress = sn_roce_answer(qp);
+
+	if (qp->roce) /* else that broke it */
+		progress |= sn_roce_request(qp);
+	sn_roce_flush(port);
+	if (qp->roce && !sn_roce_is_reliable(qp))
+		sn_roce_requester_sent(qp);
+	return progress;
 }
 
 static bool
 roce_run(struct sn_qp *qp)
 {
-	struct sn_roce_port *port;
 	bool progress;
 
-	if (!qp->roce || (qp->sq_ci != qp->sq_pi &&
-			  sn_fault_draw(qp->device, SN_FAULT_BIT(SN_FAULT_QP_ERROR)))) { /* UD */
+	if (qp->sq_ci != qp->sq_pi &&
+	    sn_fault_draw(qp->device, SN_FAULT_BIT(SN_FAULT_QP_ERROR))) {
 		sn_qp_break(qp, IBV_EVENT_QP_FATAL);
 		return true;
 	}
-	port = qp->roce->port;
 	sn_grace_enter(sn_nic.port);
-	progress = sn_roce_answer(qp);
-	if (qp->roce)
-		progress |= sn_roce_request(qp);
-	sn_roce_flush(port);
+	progress = qp->type == IB_UVERBS_QPT_UD ? sn_roce_datagrams(qp) : run_connection(qp);
 	sn_grace_leave(sn_nic.port);
-	if (qp->roce && !sn_roce_is_reliable(qp))
-		sn_roce_requester_sent(qp);
 	if (qp->roce && qp->is_active && is_idle(qp)) {
 		TAILQ_REMOVE(&sn_nic.active, qp, run_link);
 		qp->is_active = false;

@@ -114,6 +114,44 @@ sn_roce_send_to_peer(const struct sn_qp *qp, const struct sn_roce_packet *packet
 	sn_roce_send(qp->roce->port, qp->qpn, qp->roce->peer_ip_be, packet, data, n);
 }
 
+/* The IPv4 address that a GID maps, or 0. */
+static inline uint32_t
+sn_roce_ip_of_gid(const uint8_t gid[16])
+{
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+	uint32_t ip_be;
+
+	memcpy(&ip_be, gid + 12, sizeof(ip_be));
+	return memcmp(gid, mapped, sizeof(mapped)) ? 0 : ip_be;
+}
+
+/* ---- roce_datagram.c ---- */
+
+/* Send what was posted to a UD QP, as sn_roce_request(). */
+bool sn_roce_datagrams(struct sn_qp *qp);
+
+void sn_roce_take_datagram(struct sn_qp *qp, const struct sn_roce_packet *packet);
+
+/* How many packets are sent and not acknowledged. */
+static inline uint32_t
+sn_roce_n_in_flight(const struct sn_roce_requester *tx)
+{
+	return (uint32_t)sn_psn_diff(tx->next_psn, tx->una_psn);
+}
+
+/* ---- roce_segment.c ---- */
+
+/* Send the packet at next_psn, the @nth of request @r, and move next_psn on; of a READ, the request
+ * for the piece that response is in. */
+void sn_roce_send_part(struct sn_qp *qp, const struct sn_request *r, uint32_t nth);
+
+/* How many responses a piece of a READ has; pieces are counted from the READ's beginning. */
+uint32_t sn_roce_read_piece(const struct sn_qp *qp);
+
+/* The part of the request's data from @offset on. Returns how many pieces. */
+unsigned int sn_roce_slice(const struct sn_request *r, uint64_t offset, uint64_t bytes,
+			   struct iovec *out);
+
 /* ---- roce_requester.c ---- */
 
 /* Send what may be sent, mind the timer. True if something was done. May break the QP, which ends
