@@ -195,6 +195,7 @@ gid_choose(struct kvr_device *device, const struct kvr_device_choice *choice, ui
 	device->gid = entries[best].gid;
 	device->gid_idx = (uint8_t)entries[best].gid_index;
 	inet_ntop(AF_INET6, device->gid.raw, device->gid_text, sizeof(device->gid_text));
+	device->gid_reason = reason;
 	KVR_LOG(INFO, "device %s: GID %u, %s (%s)\n", device->name, device->gid_idx,
 		device->gid_text, reason);
 	return 0;

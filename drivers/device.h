@@ -35,7 +35,8 @@ struct kvr_device {
 	enum ibv_mtu mtu;
 	union ibv_gid gid;
 	char gid_text[INET6_ADDRSTRLEN];
-	uint64_t rate_bps; /* bits per second of the port */
+	const char *gid_reason; /* why it is this one */
+	uint64_t rate_bps;	/* bits per second of the port */
 
 	/* Where proof READs land: one cache line in strictly ordered memory. */
 	void *sink;

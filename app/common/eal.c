@@ -280,6 +280,56 @@ app_eal_init(int argc, char **argv)
 	return n < 0 ? -EINVAL : 0;
 }
 
+/* Of lcores and devices. */
+static bool
+is_of_lcores(int option, int index)
+{
+	static const char *const names[] = {"lcores", "main-lcore"};
+
+	if (option != 0)
+		return strchr("abclsS", option) != NULL;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(long_options[index].name, names[i]) == 0)
+			return true;
+	return false;
+}
+
+int
+app_eal_init_lcores(int argc, char **argv)
+{
+	static char *const fixed[] = {"--no-huge", "-m", "64", "--no-shconf", "--no-telemetry"};
+	char **args = copy_arguments(argc, argv);
+	char **kept =
+		calloc((size_t)(2 * argc) + sizeof(fixed) / sizeof(fixed[0]) + 1, sizeof(*kept));
+	char names[2 * RTE_MAX_LCORE][32];
+	int n = 0, n_names = 0, option, index, err;
+
+	if (args == NULL || kept == NULL) {
+		free(args);
+		free(kept);
+		return -ENOMEM;
+	}
+	kept[n++] = argv[0];
+	optind = 0;
+	while ((option = getopt_long(argc + N_QUIET, args, short_options, long_options, &index)) !=
+	       -1) {
+		if (!is_of_lcores(option, index) || n_names == 2 * RTE_MAX_LCORE)
+			continue;
+		if (option == 0)
+			snprintf(names[n_names], sizeof(names[0]), "--%s",
+				 long_options[index].name);
+		else
+			snprintf(names[n_names], sizeof(names[0]), "-%c", option);
+		kept[n++] = names[n_names++];
+		kept[n++] = optarg;
+	}
+	memcpy(kept + n, fixed, sizeof(fixed));
+	err = app_eal_init(n + (int)(sizeof(fixed) / sizeof(fixed[0])), kept);
+	free(kept);
+	free(args);
+	return err;
+}
+
 void
 app_eal_spare_cpus(cpu_set_t *cpus)
 {

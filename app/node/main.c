@@ -6,6 +6,7 @@
 #include <rte_eal.h>
 
 #include "app_message.h"
+#include "check.h"
 #include "eal.h"
 #include "help.h"
 #include "log.h"
@@ -29,6 +30,19 @@ answer_help(int argc, char **argv)
 		}
 	}
 	return false;
+}
+
+/* Needs the lcores and the allow list from EAL, and none of the memory. */
+static int
+run_check(int eal_argc, char **eal_argv, const struct node_options *options)
+{
+	int status;
+
+	if (app_eal_check(eal_argc, eal_argv) != 0 || app_eal_init_lcores(eal_argc, eal_argv) != 0)
+		return APP_USAGE;
+	status = node_check(options);
+	rte_eal_cleanup();
+	return status;
 }
 
 static int
@@ -69,7 +83,8 @@ main(int argc, char **argv)
 	err = node_options_parse(line.argc, line.argv, &options);
 	if (err != 0)
 		return err < 0 ? APP_USAGE : APP_OK;
-	status = run(separator, argv, &options, &line);
+	status = options.check ? run_check(separator, argv, &options)
+			       : run(separator, argv, &options, &line);
 	node_options_free(&options);
 	return status;
 }

@@ -19,25 +19,28 @@ numa_exists(int numa_node)
 	return false;
 }
 
-/* The NUMA nodes of the devices, each once. Where they are unknown, or not there, the main lcore's.
- * Returns how many. */
-static uint32_t
-device_numa_nodes(const struct kvr_engine *engine, int *nodes)
+uint32_t
+node_pools_plan(const struct node_options *options, const int *device_nodes, uint32_t n_devices,
+		struct node_pool_size *plan)
 {
-	struct kvr_device_stats devices[KVR_MAX_DEVICES];
-	uint32_t n_devices = kvr_stats_devices(engine, devices, KVR_MAX_DEVICES);
 	uint32_t n = 0, k;
 
-	for (uint32_t i = 0; i < n_devices; i++) {
-		int numa_node = devices[i].numa_node;
+	if (options->pools[0].numa_node != NODE_ANY_NUMA) {
+		memcpy(plan, options->pools, options->n_pools * sizeof(*plan));
+		return options->n_pools;
+	}
+	for (uint32_t i = 0; i < n_devices || n == 0; i++) {
+		int numa_node = i < n_devices ? device_nodes[i] : -1;
 
 		if (!numa_exists(numa_node))
 			numa_node = (int)rte_lcore_to_socket_id(rte_get_main_lcore());
-		for (k = 0; k < n && nodes[k] != numa_node; k++)
+		for (k = 0; k < n && plan[k].numa_node != numa_node; k++)
 			;
-		if (k == n && n < KVR_MAX_NODES)
-			nodes[n++] = numa_node;
+		if (k == n && n < KVR_MAX_POOLS)
+			plan[n++].numa_node = numa_node;
 	}
+	for (k = 0; k < n; k++)
+		plan[k].bytes = options->pools[0].bytes / n;
 	return n;
 }
 
@@ -65,23 +68,21 @@ pool_open(struct node *node, int numa_node, uint64_t bytes, struct kvr_error *er
 static int
 pools_open(struct node *node, struct kvr_error *error)
 {
-	const struct node_options *options = node->options;
-	int nodes[KVR_MAX_NODES];
-	uint32_t n;
+	struct kvr_device_stats devices[KVR_MAX_DEVICES];
+	uint32_t n = kvr_stats_devices(node->engine, devices, KVR_MAX_DEVICES);
+	struct node_pool_size plan[KVR_MAX_POOLS];
+	int device_nodes[KVR_MAX_DEVICES];
 	int err = 0;
 
-	if (options->pools[0].numa_node == NODE_ANY_NUMA) {
-		n = device_numa_nodes(node->engine, nodes);
-		for (uint32_t i = 0; err == 0 && i < n; i++)
-			err = pool_open(node, nodes[i], options->pools[0].bytes / n, error);
-		return err;
-	}
-	for (uint32_t i = 0; err == 0 && i < options->n_pools; i++) {
-		if (!numa_exists(options->pools[i].numa_node))
+	for (uint32_t i = 0; i < n; i++)
+		device_nodes[i] = devices[i].numa_node;
+	n = node_pools_plan(node->options, device_nodes, n, plan);
+	for (uint32_t i = 0; err == 0 && i < n; i++) {
+		if (!numa_exists(plan[i].numa_node))
 			return app_fail(error, -EINVAL,
 					"--pool node%d=...: this machine has no such NUMA node",
-					options->pools[i].numa_node);
-		err = pool_open(node, options->pools[i].numa_node, options->pools[i].bytes, error);
+					plan[i].numa_node);
+		err = pool_open(node, plan[i].numa_node, plan[i].bytes, error);
 	}
 	return err;
 }

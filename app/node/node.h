@@ -15,6 +15,12 @@ struct node {
 	struct node_peers peers;
 };
 
+/* Which pools the options ask for; `plan` has room for KVR_MAX_POOLS. A size for all is shared out
+ * over the devices' NUMA nodes, where they are unknown or not there over the main lcore's. Returns
+ * how many. */
+uint32_t node_pools_plan(const struct node_options *options, const int *device_nodes,
+			 uint32_t n_devices, struct node_pool_size *plan);
+
 /* Devices, and pools on their NUMA nodes; nothing runs yet. 0, or -errno with one line said. */
 int node_open(struct node *node, const struct node_options *options);
 /* Undoes it, and stops what runs. */

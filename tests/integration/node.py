@@ -6,6 +6,7 @@
 """
 import contextlib
 import filecmp
+import glob
 import json
 import os
 import random
@@ -491,6 +492,78 @@ def systemd_is_told_and_the_journal_gets_priorities():
             text = log.read()
             check(re.search(r"^<6>kvrail: control: ", text, re.M), text)
             check(re.search(r"^<5>kvrail: drained$", text, re.M), text)
+
+
+def checked(*options, devices=(), before=(), eal=("-l", "0,1")):
+    """What kvrail-node --check says: {subject: (level, text)}; its exit status is the worst's."""
+    done = subprocess.run([*before, SOFTNIC, "--devices", "2", "--instance", INSTANCE, *devices,
+                           "--", NODE, *eal, "--", "--check", *options],
+                          timeout=PATIENCE, capture_output=True, text=True)
+    lines = re.findall(r"^(ok|warn|fail) +(.*?): (.*)$", done.stdout, re.M)
+    levels = {level for level, _, _ in lines}
+    check(lines and done.returncode == (1 if "fail" in levels else 3 if "warn" in levels else 0),
+          f"exit {done.returncode}: {done.stdout}{done.stderr}")
+    return {subject: (level, text) for level, subject, text in lines}
+
+
+@test
+def check_names_what_is_wrong_and_how_to_mend_it():
+    good = checked("--pool", "64M")
+    for subject, (level, text) in good.items():  # the last three are this machine's
+        check(level == "ok" or subject in ("isolation", "governor", "memlock"),
+              f"{subject}: {text}")
+    for subject in ("mlx5_0 numa", "mlx5_1 link", "mlx5_0 mtu", "mlx5_0 gid", "mlx5_1 iommu",
+                    "mlx5_0 acs", "memlock", "hugepages node0", "lcores", "governor"):
+        check(subject in good, f"no line for {subject}: {list(good)}")
+    check("3 (the first RoCE v2 with an IPv4" in good["mlx5_0 gid"][1], good["mlx5_0 gid"][1])
+
+    bad = checked("--pool", "64M", devices=["--device", "mlx5_1:numa=1,ro=off,mtu=1024"])
+    for subject, words in (("numa", "node 1"), ("relaxed ordering", "setpci -s 5150:02:00.0"),
+                           ("mtu", "1024 of 4096: ip link set")):
+        level, text = bad[f"mlx5_1 {subject}"]
+        check(level == "warn" and words in text, f"{subject}: {text}")
+        check(bad[f"mlx5_0 {subject}"][0] == "ok", f"{bad}")
+
+    huge = checked("--pool", "node0=9T")
+    check(huge["hugepages node0"][0] == "fail" and "echo " in huge["hugepages node0"][1], f"{huge}")
+    few = checked("--pool", "64M", before=["prlimit", "--memlock=65536"])
+    check(few["memlock"][0] == "warn" and "CAP_IPC_LOCK" in few["memlock"][1], f"{few}")
+    none = checked("--pool", "64M", before=["setpriv", "--bounding-set=-ipc_lock", "prlimit",
+                                               "--memlock=65536"])
+    check(none["memlock"][0] == "fail" and "ulimit -l" in none["memlock"][1], f"{none}")
+    one = checked("--pool", "64M", eal=("-l", "0"))
+    check(one["lcores"][0] == "fail" and "-l 0,1" in one["lcores"][1], f"{one}")
+
+
+@test
+def check_reads_what_sysfs_says_of_pci_express():
+    # The instance's own sysfs, which is files, made to tell of another machine.
+    sleeper = subprocess.Popen([SOFTNIC, "--devices", "2", "--instance", INSTANCE, "--", "cat"],
+                               stdin=subprocess.PIPE)
+    try:
+        until(lambda: glob.glob(f"/dev/shm/softnic*{INSTANCE}*/sys/devices/*/*:02.0/*:02:00.0"),
+              "the instance")
+        function, = glob.glob(f"/dev/shm/softnic*{INSTANCE}*/sys/devices/*/*:02.0/*:02:00.0")
+        bridge = os.path.dirname(function)
+        os.mkdir(f"{function}/iommu_group")
+        for path, text in (("iommu_group/type", "DMA-FQ"), ("current_link_width", "8")):
+            with open(f"{function}/{path}", "w") as file:
+                file.write(text + "\n")
+        config = bytearray(4096)
+        config[0x100:0x104] = (0x0001 | 1 << 16 | 0x140 << 20).to_bytes(4, "little")
+        config[0x140:0x144] = (0x000d | 1 << 16).to_bytes(4, "little")
+        config[0x146] = 0x04  # ACS control: requests are redirected
+        with open(f"{bridge}/config", "wb") as file:
+            file.write(config)
+        found = checked("--pool", "64M")
+        for subject, words in (("iommu", "iommu=pt"), ("link", "and can 32.0 GT/s PCIe x16"),
+                               ("acs", f"setpci -s {os.path.basename(bridge)} ECAP_ACS+6.w=0")):
+            level, text = found[f"mlx5_1 {subject}"]
+            check(level == "warn" and words in text, f"{subject}: {text}")
+            check(found[f"mlx5_0 {subject}"][0] == "ok", f"{found}")
+    finally:
+        sleeper.stdin.close()
+        sleeper.wait(PATIENCE)
 
 
 @test

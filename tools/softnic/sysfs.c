@@ -116,6 +116,48 @@ put_locality(struct tree *tree)
 }
 
 static void
+set_le16(uint8_t *config, uint16_t value)
+{
+	config[0] = (uint8_t)value;
+	config[1] = (uint8_t)(value >> 8);
+}
+
+/* The first 256 bytes of the configuration space: the header, and the PCI Express capability at
+ * 0x60 (PCI Express Base Specification, 7.5.1 and 7.5.3), whose device control tells whether the
+ * function may use relaxed ordering. */
+static void
+put_config(struct tree *tree)
+{
+	const uint16_t link = 0x105; /* 32 GT/s, x16 */
+	uint8_t config[256] = {0};
+	char path[512];
+	int fd;
+
+	set_le16(config + 0x00, 0x15b3);
+	set_le16(config + 0x02, 0x1021);
+	set_le16(config + 0x04, 0x0406); /* memory space, bus master, no INTx */
+	set_le16(config + 0x06, 0x0010); /* has capabilities */
+	set_le16(config + 0x0a, 0x0207);
+	set_le16(config + 0x2c, 0x15b3);
+	set_le16(config + 0x2e, 0x0023);
+	config[0x34] = 0x60;
+	config[0x60] = 0x10;
+	set_le16(config + 0x62, 0x0002); /* version 2, an endpoint */
+	/* payloads of 256, extended tags, no-snoop, reads of 512; relaxed ordering is bit 4 */
+	set_le16(config + 0x68, tree->settings->relaxed_ordering ? 0x2930 : 0x2920);
+	set_le16(config + 0x6c, link);
+	set_le16(config + 0x72, link);
+	if (tree->err)
+		return;
+	snprintf(path, sizeof(path), "%s/%s/config", tree->sys, tree->fn);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	if (fd < 0 || write(fd, config, sizeof(config)) != sizeof(config))
+		tree->err = fd < 0 ? -errno : -EIO;
+	if (fd >= 0)
+		close(fd);
+}
+
+static void
 put_pci_function(struct tree *tree, unsigned int device)
 {
 	static const struct {
@@ -139,6 +181,7 @@ put_pci_function(struct tree *tree, unsigned int device)
 	for (size_t i = 0; i < sizeof(attrs) / sizeof(attrs[0]); i++)
 		put(tree, attrs[i].value, "%s/%s", tree->fn, attrs[i].file);
 	put_locality(tree);
+	put_config(tree);
 	snprintf(text, sizeof(text),
 		 "DRIVER=mlx5_core\nPCI_ID=15B3:1021\nPCI_SLOT_NAME=" SN_PCI_DOMAIN ":%02x:00.0",
 		 device + 1);
