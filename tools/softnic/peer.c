@@ -312,3 +312,13 @@ sn_peer_read(uint64_t owner, uint64_t addr, const struct iovec *local, size_t n,
 
 	return result(process_vm_readv(pid, local, n, &remote, 1, 0), len, owner);
 }
+
+uint64_t
+sn_peer_write_many(uint64_t owner, const struct iovec *local, size_t n_local,
+		   const struct iovec *remote, size_t n_remote)
+{
+	pid_t pid = sn_nic.instance.shm->member[SN_ID_SLOT(owner)].pid;
+	ssize_t moved = process_vm_writev(pid, local, n_local, remote, n_remote, 0);
+
+	return moved > 0 ? (uint64_t)moved : 0;
+}

@@ -20,6 +20,10 @@ void *sn_peer_map(struct sn_shm_mr *mr, uint64_t addr, uint64_t len, uint64_t *c
 int sn_peer_write(uint64_t owner, uint64_t addr, const struct iovec *local, size_t n, uint64_t len);
 int sn_peer_read(uint64_t owner, uint64_t addr, const struct iovec *local, size_t n, uint64_t len);
 
+/* Several ranges at once. Returns how many bytes were moved, of the first ranges first. */
+uint64_t sn_peer_write_many(uint64_t owner, const struct iovec *local, size_t n_local,
+			    const struct iovec *remote, size_t n_remote);
+
 /* Drop mappings whose region is gone. Called now and then, outside the epoch. */
 void sn_peer_sweep(void);
 void sn_peer_unmap_all(void);

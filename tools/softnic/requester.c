@@ -16,6 +16,7 @@
 
 #include "copy.h"
 #include "flight.h"
+#include "gather.h"
 #include "pace.h"
 #include "requester.h"
 #include "wire_local.h"
@@ -524,6 +525,20 @@ has_arrived(struct sn_qp *qp, struct sn_request *r)
 	return !r->syndrome && !is_send(r->opcode) && r->here_bytes > qp->progress_bytes;
 }
 
+/* True if it is a WRITE that waits for others. */
+static bool
+gather(struct sn_qp *qp, struct sn_request *r, uint64_t *budget)
+{
+	if (r->opcode != MLX5_OPCODE_RDMA_WRITE || r->syndrome || r->len == 0 ||
+	    r->len > SN_GATHER_MAX_BYTES || qp->flight || sn_faults.on ||
+	    qp->out_head != qp->out_tail || !sn_local_gather(qp, r))
+		return false;
+	*budget -= SN_MIN(*budget, r->len);
+	r->signaled = false; /* gather.c completes it */
+	succeed(qp, r);
+	return true;
+}
+
 /* One request. True: go on with the next. */
 static bool
 step(struct sn_qp *qp, uint64_t *budget)
@@ -532,6 +547,8 @@ step(struct sn_qp *qp, uint64_t *budget)
 	bool goes_on;
 
 	sn_wqe_decode(qp, qp->sq_ci, (uint16_t)(qp->sq_pi - qp->sq_ci), &r);
+	if (gather(qp, &r, budget) || !sn_gather_flush(qp))
+		return true;
 	if (qp->flight && !has_arrived(qp, &r))
 		return false;
 	if (sn_faults.on && !r.syndrome && is_send(r.opcode) && is_hindered(qp, &r, &goes_on))
@@ -589,6 +606,7 @@ sn_requester_run(struct sn_qp *qp)
 	while (qp->state == IBV_QPS_RTS && !qp->wait_until_ns && qp->sq_ci != qp->sq_pi &&
 	       n++ < PASS_REQUESTS && budget && step(qp, &budget))
 		;
+	sn_gather_flush(qp);
 	sn_local_end();
 	if (qp->is_active && qp->sq_ci == qp->sq_pi && qp->out_head == qp->out_tail &&
 	    !qp->wait_until_ns && !(qp->flight && sn_flight_holds(qp))) {

@@ -15,6 +15,7 @@
 
 #include "copy.h"
 #include "datagram.h"
+#include "gather.h"
 #include "grace.h"
 #include "held.h"
 #include "link.h"
@@ -292,14 +293,19 @@ move_but_hold(struct sn_shm_mr *mr, const struct sn_shm_qp *to, uint64_t addr, s
 	return err;
 }
 
+static bool drawn; /* the next WRITE leaves lines behind: sn_local_gather() has drawn for it */
+
 /* A WRITE to relaxed-ordered memory. */
 static int
 move_relaxed(struct sn_shm_mr *mr, const struct sn_shm_qp *to, uint64_t addr, struct span *local,
 	     uint64_t bytes)
 {
+	bool hold = drawn || (sn_held.one_in && sn_held_chance());
+
+	drawn = false;
 	sn_held_settle(to, addr, bytes);
-	return sn_held.one_in && sn_held_chance() ? move_but_hold(mr, to, addr, local, bytes)
-						  : move(mr, addr, local, bytes, false);
+	return hold ? move_but_hold(mr, to, addr, local, bytes)
+		    : move(mr, addr, local, bytes, false);
 }
 
 /* The piece of a request at @addr in the owner's space. 0 or -errno. */
@@ -404,6 +410,35 @@ sn_local_execute(struct sn_qp *qp, struct sn_request *r, uint64_t *budget)
 	if (fate > SN_RNR && qp->type == IB_UVERBS_QPT_RC)
 		report_fault(qp, r, to, fate);
 	return fate;
+}
+
+bool
+sn_local_gather(const struct sn_qp *qp, const struct sn_request *r)
+{
+	struct sn_shm_qp *to = find_peer(qp);
+	enum sn_fate fate = check_qp(qp, r, to);
+	struct sn_shm_mr *mr = fate == SN_DONE ? check_region(r, to, &fate) : NULL;
+	uint64_t owner, addr;
+
+	if (!mr || mr->n_extents || !carries)
+		return false;
+	owner = atomic_load(&mr->owner);
+	addr = r->raddr - mr->iova + mr->start;
+	if (owner == sn_nic.instance.id)
+		return false;
+	if (mr->access & IBV_ACCESS_RELAXED_ORDERING) {
+		drawn = sn_held.one_in && sn_held_chance();
+		if (drawn)
+			return false;
+		sn_held_settle(to, addr, r->len);
+	} else {
+		sn_held_push(atomic_load(&to->owner), to->device);
+	}
+	if (!sn_gather_add(qp, r, owner, addr))
+		return false;
+	count_at_peer(to, r, false);
+	atomic_store_explicit(&to->rx_psn, sn_psn_add(qp->tx_psn, r->n_psn), memory_order_release);
+	return true;
 }
 
 bool

@@ -18,6 +18,10 @@ void sn_local_end(void);
  */
 enum sn_fate sn_local_execute(struct sn_qp *qp, struct sn_request *request, uint64_t *budget);
 
+/* Let a WRITE to memory that cannot be mapped here wait for others (gather.h). False: execute it.
+ */
+bool sn_local_gather(const struct sn_qp *qp, const struct sn_request *request);
+
 /* Is the peer's QP there, for a request that it has executed before? */
 bool sn_local_is_reached(const struct sn_qp *qp);
 
