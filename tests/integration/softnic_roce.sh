@@ -136,4 +136,101 @@ pair ib_atomic_bw -F -d mlx5_0 -n 500 -A CMP_AND_SWAP
 pair ib_write_lat -F -d mlx5_0 -s 64 -n 500
 pair ib_read_lat -F -d mlx5_0 -s 64 -n 500
 
+# ---- a link that loses, duplicates and reorders 1 % each ----
+counter() { # NAME: as the driver told it
+	sed -n "s/^$1 //p" "$tmp"/*.out
+}
+
+# MEGABYTES: verified traffic over the link, then the counters. Leaves the driver's status.
+traffic() {
+	on_b "$VERIFIED_TRAFFIC" mlx5_0 3 7471 "$1" >"$tmp/server.out" 2>&1 &
+	server=$!
+	# shellcheck disable=SC2016
+	on_a sh -c '"$@"; status=$?; sleep 0.3
+		for name in packet_seq_err local_ack_timeout_err implied_nak_seq_err rx_icrc_encapsulated; do
+			echo $name "$(head -n 1 /sys/class/infiniband/mlx5_0/ports/1/hw_counters/$name)"
+		done
+		exit $status' sh "$VERIFIED_TRAFFIC" mlx5_0 3 7471 "$1" 198.18.1.2 >"$tmp/driver.out" 2>&1
+	status=$?
+	wait $server
+	server=$?
+}
+
+link_up() { # LOSS DUPLICATE REORDER, of 10,000
+	mkfifo "$tmp/link"
+	"$LOSSY_LINK" $A $B lossy0 1500 "$1" "$2" "$3" 7 <"$tmp/link" >"$tmp/link.said" 2>&1 &
+	link=$!
+	exec 5>"$tmp/link"
+	tries=0
+	until grep -q ready "$tmp/link.said" || [ $tries -eq 100 ]; do
+		tries=$((tries + 1))
+		sleep 0.05
+	done
+	side=1
+	for ns in $A $B; do
+		ip -n $ns link set veth0 down
+		ip -n $ns address add 198.18.1.$side/24 dev lossy0
+		ip -n $ns link set lossy0 up
+		side=$((side + 1))
+	done
+}
+
+link_down() {
+	exec 5>&-
+	wait $link
+	rm -f "$tmp/link"
+}
+
+if [ -n "${LOSSY_LINK-}" ] && [ -w /dev/net/tun ]; then
+	megabytes=20
+	[ -n "${KVR_SHORT-}" ] && megabytes=5
+	link_up 100 100 100
+	traffic $megabytes
+	[ $status -eq 0 ] && [ $server -eq 0 ]
+	result_keep=$?
+	lost=$(sed -n 's/.* \([0-9]*\) lost.*/\1/p' "$tmp/link.said")
+	sent_again=$(($(counter packet_seq_err) + $(counter implied_nak_seq_err) + $(counter local_ack_timeout_err)))
+	damaged=$(counter rx_icrc_encapsulated)
+	result "$megabytes MB arrive whole over a link that loses, duplicates and reorders" $result_keep
+	[ $sent_again -gt 0 ] && [ "$damaged" -eq 0 ]
+	result "and the counters tell how often it was sent again" $?
+	link_down
+
+	link_up 0 0 0
+	if command -v tcpdump >/dev/null && command -v tshark >/dev/null; then
+		ip netns exec $B tcpdump -Z root -U -i lossy0 -w "$tmp/pcap" udp port 4791 2>"$tmp/tcpdump.said" &
+		tcpdump=$!
+		tries=0
+		until grep -q listening "$tmp/tcpdump.said" || [ $tries -eq 100 ]; do
+			tries=$((tries + 1))
+			sleep 0.05
+		done
+		traffic 1
+		IP_B=198.18.1.2
+		pair ib_atomic_bw -F -d mlx5_0 -n 20
+		pair ibv_ud_pingpong -g 3 -n 20
+		pair ibv_uc_pingpong -g 3 -n 20
+		sleep 0.3
+		kill $tcpdump
+		wait $tcpdump
+		tshark -r "$tmp/pcap" -q -z expert >"$tmp/tshark.out" 2>/dev/null
+		! grep -qE 'Errors|Warns|Malformed' "$tmp/tshark.out" &&
+			[ "$(tshark -r "$tmp/pcap" -Y '!infiniband' 2>/dev/null | wc -l)" -eq 0 ] &&
+			[ "$(tshark -r "$tmp/pcap" -Y infiniband 2>/dev/null | wc -l)" -gt 1000 ]
+		result "tshark takes our packets for InfiniBand, without a complaint" $?
+		"$(dirname "$0")/roce_icrc.py" "$tmp/pcap" >"$tmp/icrc.out"
+		result "zlib agrees with every ICRC" $?
+	else
+		skip "tshark" "tcpdump or tshark is not installed"
+	fi
+	(sleep 2 && ip -n $B link set lossy0 down) &
+	traffic 100000
+	ms=$(sed -n 's/^transport retry counter exceeded after \([0-9]*\) ms/\1/p' "$tmp/driver.out")
+	[ $status -eq 3 ] && [ -n "$ms" ] && [ "$ms" -ge 500 ] && [ "$ms" -le 5000 ]
+	result "a dead link exceeds the retries in the QP's time" $?
+	link_down
+else
+	skip "a lossy link" "no /dev/net/tun"
+fi
+
 finish
