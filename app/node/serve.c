@@ -204,9 +204,13 @@ announce(const struct serve *serve)
 	const struct node *node = &serve->node;
 	const char *address = kvr_engine_address(node->engine);
 
-	NODE_LOG(NOTICE,
-		 "peers are neither authenticated nor encrypted; %s reached from this host alone\n",
-		 node_is_loopback(address) ? "this node is" : "WARNING: this node is NOT");
+	if (node_is_loopback(address))
+		NODE_LOG(NOTICE, "peers are neither authenticated nor encrypted: this node listens "
+				 "on loopback alone\n");
+	else
+		NODE_LOG(WARNING, "peers are neither authenticated nor encrypted, and other hosts "
+				  "reach this node (--insecure): who connects can read and write "
+				  "its pools\n");
 	NODE_LOG(INFO, "control: %s\n", serve->control.address.sun_path);
 	printf("listening on %s\n", address);
 	fflush(stdout);
