@@ -10,6 +10,7 @@
 #include "fdtable.h"
 #include "link.h"
 #include "qp.h"
+#include "trace.h"
 
 /* ---- context ---- */
 
@@ -247,6 +248,8 @@ sn_async_push(struct sn_context *context, uint64_t user_handle, uint32_t type)
 	const struct ib_uverbs_async_event_desc event = {.element = user_handle,
 							 .event_type = type};
 
+	if (__builtin_expect(sn_trace_on, 0))
+		sn_trace_event(context->device, type);
 	SN_LOG("mlx5_%u: async event %u for object %#llx", context->device, type,
 	       (unsigned long long)user_handle);
 	if (context->async)

@@ -162,7 +162,7 @@ static void
 reset_queues(struct sn_qp *qp)
 {
 	qp->sq_pi = qp->sq_ci = qp->rq_ci = 0;
-	qp->unchecked_index = 0;
+	qp->unseen_index = 0;
 	qp->progress_bytes = 0;
 	qp->out_head = qp->out_tail = 0;
 	qp->attempt++;

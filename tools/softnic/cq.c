@@ -8,6 +8,7 @@
 #include "copy.h"
 #include "cq.h"
 #include "held.h"
+#include "trace.h"
 
 #define CI_MASK 0xffffffu
 
@@ -55,6 +56,8 @@ put_cqe(struct sn_cq *cq, const struct sn_completion *completion)
 	owner = (uint8_t)(completion->cqe_opcode << 4 | (completion->solicited ? 2 : 0) |
 			  !!(cq->pi & cq->n_cqe));
 	atomic_store_explicit((_Atomic uint8_t *)(slot + 63), owner, memory_order_release);
+	if (__builtin_expect(sn_trace_on, 0))
+		sn_trace_cqe(cq, completion);
 	cq->pi++;
 }
 

@@ -5,6 +5,7 @@
 #include "faults.h"
 #include "link.h"
 #include "qp.h"
+#include "trace.h"
 
 struct sn_faults sn_faults;
 
@@ -59,6 +60,7 @@ sn_faults_draw(unsigned int device, uint32_t kinds)
 		chance = atomic_load_explicit(&fault->chance, memory_order_relaxed);
 		if ((chance && draw_u32() < chance) || counts_to_0(fault)) {
 			sn_nic_count(device, SN_CNT_INJECTED_FAULTS, 1);
+			SN_TRACE("fault", device, "%s", sn_fault_names[i]);
 			return (enum sn_fault)i;
 		}
 	}

@@ -7,7 +7,7 @@
 
 #include "shared.h"
 
-static const char *const fault_names[SN_N_FAULTS] = {
+const char *const sn_fault_names[SN_N_FAULTS] = {
 	[SN_FAULT_DROP] = "drop",	  [SN_FAULT_CORRUPT] = "corrupt",
 	[SN_FAULT_DUPLICATE] = "dup",	  [SN_FAULT_DELAY] = "delay",
 	[SN_FAULT_RNR] = "rnr",		  [SN_FAULT_CQ_OVERRUN] = "cq_overrun",
@@ -150,7 +150,7 @@ parse_item(struct sn_shm_faults *faults, unsigned int n_devices, char *item, uin
 	at = strchr(item, '@');
 	if (at)
 		*at++ = '\0';
-	fault = index_of(item, fault_names, SN_N_FAULTS);
+	fault = index_of(item, sn_fault_names, SN_N_FAULTS);
 	outage = index_of(item, outage_names, SN_N_OUTAGES);
 	if (!value || (fault < 0 && outage < 0)) {
 		snprintf(error, error_bytes,

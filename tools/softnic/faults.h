@@ -35,6 +35,7 @@ enum sn_fault {
 	SN_FAULT_QP_ERROR,   /* of a request that is begun: its QP fails instead */
 	SN_N_FAULTS
 };
+extern const char *const sn_fault_names[SN_N_FAULTS]; /* NULL for SN_FAULT_NONE */
 #define SN_FAULT_BIT(fault) (1u << (fault))
 #define SN_FAULTS_LOSS	    (SN_FAULT_BIT(SN_FAULT_DROP) | SN_FAULT_BIT(SN_FAULT_CORRUPT))
 #define SN_FAULTS_PACKET                                                                           \

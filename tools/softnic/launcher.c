@@ -71,12 +71,16 @@ static const char usage_text[] =
 	"  --ro-window-us T ... for T microseconds at most (default 1000000)\n"
 	"  --seed S         the random numbers of all that is drawn (default: the clock; see "
 	"--debug)\n"
-	"  --rate GBITPS    what each device sends, and receives, in 10^9 bit/s (8 is 1 GB/s; 0, the\n"
+	"  --rate GBITPS    what each device sends, and receives, in 10^9 bit/s (8 is 1 GB/s; 0, "
+	"the\n"
 	"                   default: no limit); or mlx5_N=GBITPS for one; can be repeated\n"
 	"  --delay-us US    how long what it sends is under way; or mlx5_N=US; can be repeated\n"
 	"  --step[=NS]      no NIC threads: COMMAND moves its NIC by softnic_step(), which takes "
 	"NS\n"
 	"                   nanoseconds of a clock that nothing else moves (default 1000)\n"
+	"  --trace-file F   append a line to F for each WQE, packet, completion, doorbell, event "
+	"and\n"
+	"                   command of COMMAND's NICs; %p in F is the process id\n"
 	"  --faults SPEC    what goes wrong on the instance's devices, from now on: items joined "
 	"by\n"
 	"                   commas, FAULT[@mlx5_N]=HOW or OUTAGE[@mlx5_N]=WHEN, of one device or "
@@ -114,6 +118,18 @@ set(struct options *opt, const char *key, const char *value)
 		return -EINVAL;
 	}
 	return 0;
+}
+
+/* A setting that is a path, which COMMAND may look at from another directory. */
+static int
+set_path(struct options *opt, const char *key, const char *value)
+{
+	char here[PATH_MAX], path[2 * PATH_MAX];
+
+	if (*value == '/' || !*value || !getcwd(here, sizeof(here)))
+		return set(opt, key, value);
+	snprintf(path, sizeof(path), "%s/%s", here, value);
+	return set(opt, key, path);
 }
 
 /* A launch inside a launch joins the outer one's instance, unless told otherwise. */
@@ -154,6 +170,7 @@ parse_options(int argc, char **argv, struct options *opt)
 		{"strict", optional_argument, NULL, 's'},
 		{"relaxed", required_argument, NULL, 's'},
 		{"ro-window-us", required_argument, NULL, 's'},
+		{"trace-file", required_argument, NULL, 't'},
 		{"seed", required_argument, NULL, 's'},
 		{"rate", required_argument, NULL, 's'},
 		{"delay-us", required_argument, NULL, 's'},
@@ -175,6 +192,10 @@ parse_options(int argc, char **argv, struct options *opt)
 			break;
 		case 's': /* the option is a setting of that name */
 			if (set(opt, longs[which].name, optarg ? optarg : ""))
+				return -EINVAL;
+			break;
+		case 't':
+			if (set_path(opt, "trace-file", optarg))
 				return -EINVAL;
 			break;
 		case 'f':

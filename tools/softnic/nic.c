@@ -17,6 +17,7 @@
 #include "qp.h"
 #include "softnic_step.h"
 #include "sysfs.h"
+#include "trace.h"
 
 #define POLL_PACKETS	64
 #define SCAN_PER_PASS	16 /* QPs of a shared doorbell page; thousands must not delay a pass */
@@ -266,8 +267,10 @@ housekeep(void)
 	watch_links();
 	if (is_due(&swept_ns, SWEEP_NS))
 		sn_peer_sweep();
-	if (is_due(&written_ns, SYSFS_NS))
+	if (is_due(&written_ns, SYSFS_NS)) {
 		write_sysfs();
+		sn_trace_flush();
+	}
 }
 
 /* ---- one pass ---- */
@@ -420,6 +423,7 @@ nic_open(void)
 	sn_held_init();
 	sn_strict_init();
 	sn_faults_init();
+	sn_trace_open();
 	return 0;
 }
 
@@ -429,6 +433,7 @@ nic_close(void)
 	if (sn_nic.wire->close)
 		sn_nic.wire->close();
 	sn_peer_unmap_all();
+	sn_trace_close();
 	sn_instance_leave(&sn_nic.instance);
 }
 
@@ -574,6 +579,7 @@ after_fork_child(void)
 	if (life.state == STOPPED)
 		return;
 	life.state = STOPPED;
+	sn_trace_forget();
 	if (sn_nic.wire->close)
 		sn_nic.wire->close();
 	sn_instance_unmap(&sn_nic.instance);

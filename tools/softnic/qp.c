@@ -5,6 +5,7 @@
 #include "async.h"
 #include "flight.h"
 #include "qp.h"
+#include "trace.h"
 
 /* IBA table 45, in units of 10 us. */
 static const uint16_t rnr_10us[32] = {
@@ -45,6 +46,8 @@ sn_qp_ring(struct sn_qp *qp)
 
 	if (pi == qp->sq_pi)
 		return false;
+	SN_TRACE("doorbell", qp->device, "qp %#x index %u to %u", qp->qpn, qp->sq_pi,
+		 (uint16_t)(pi - 1));
 	qp->sq_pi = pi;
 	if (qp->state == IBV_QPS_ERR)
 		sn_qp_flush(qp);

@@ -46,11 +46,11 @@ struct sn_qp {
 	uint32_t qpn;
 	uint32_t uidx;
 	uint8_t *sq;
-	uint32_t sq_blocks;	  /* a power of two */
-	uint16_t sq_pi;		  /* announced by a doorbell */
-	uint16_t sq_ci;		  /* next to execute */
-	_Atomic uint32_t *dbrec;  /* [0] receive, [1] send */
-	uint16_t unchecked_index; /* strict.h: WQEs before it have been looked at */
+	uint32_t sq_blocks;	 /* a power of two */
+	uint16_t sq_pi;		 /* announced by a doorbell */
+	uint16_t sq_ci;		 /* next to execute */
+	_Atomic uint32_t *dbrec; /* [0] receive, [1] send */
+	uint16_t unseen_index;	 /* WQEs before it have been decoded once */
 	bool signal_all;
 	bool is_active;
 	bool has_sent; /* on links that take time, in this pass */

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "icrc.h"
+#include "trace.h"
 #include "nic.h"
 #include "roce_queue.h"
 #include "roce_socket.h"
@@ -244,6 +245,8 @@ void
 sn_roce_send(struct sn_roce_port *port, uint32_t flow, uint32_t dst_ip_be,
 	     const struct sn_roce_packet *packet, const struct iovec *data, unsigned int n)
 {
+	if (__builtin_expect(sn_trace_on, 0))
+		sn_trace_roce("tx", port->device, packet);
 	sn_roce_flow_add(port->flow[flow % SN_ROCE_FLOWS], dst_ip_be, packet, data, n);
 }
 

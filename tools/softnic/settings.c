@@ -188,6 +188,20 @@ set_strict(const struct where *at, struct sn_settings *settings)
 }
 
 static int
+set_trace_file(const struct where *at, struct sn_settings *settings)
+{
+	if (*at->value != '/' || strchr(at->value, '\n') ||
+	    strlen(at->value) >= sizeof(settings->trace_file)) {
+		snprintf(at->error, at->error_bytes,
+			 "--%s %s: give a path of at most %zu characters, in one line", at->key,
+			 at->value, sizeof(settings->trace_file) - 1);
+		return -EINVAL;
+	}
+	strcpy(settings->trace_file, at->value);
+	return 0;
+}
+
+static int
 set_relaxed(const struct where *at, struct sn_settings *settings)
 {
 	unsigned long n;
@@ -222,14 +236,22 @@ set_seed(const struct where *at, struct sn_settings *settings)
 	return err;
 }
 
-/* clang-format off: one a line */
+/* One a line. */
+/* clang-format off */
 static const struct {
 	const char *key;
 	int (*set)(const struct where *at, struct sn_settings *settings);
 } keys[] = {
-	{"devices", set_devices}, {"device", set_device},   {"wire", set_wire},
-	{"rate", set_rate},	  {"delay-us", set_delay},  {"step", set_step},
-	{"strict", set_strict},	  {"relaxed", set_relaxed}, {"ro-window-us", set_ro_window},
+	{"devices", set_devices},
+	{"device", set_device},
+	{"wire", set_wire},
+	{"rate", set_rate},
+	{"delay-us", set_delay},
+	{"step", set_step},
+	{"strict", set_strict},
+	{"trace-file", set_trace_file},
+	{"relaxed", set_relaxed},
+	{"ro-window-us", set_ro_window},
 	{"seed", set_seed},
 };
 /* clang-format on */

@@ -41,6 +41,7 @@ struct sn_settings {
 	uint32_t rates_named;	/* ... `--rate mlx5_N=...`, which others leave alone */
 	uint32_t delays_named;	/* ... `--delay-us mlx5_N=...` */
 	enum sn_strict_mode strict;
+	char trace_file[256];	 /* "": none; an absolute path, a %p in it stands for the pid */
 	uint32_t relaxed_one_in; /* 0: relaxed memory is never late */
 	uint64_t ro_window_us;
 	uint64_t seed;

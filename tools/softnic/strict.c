@@ -6,6 +6,7 @@
 
 #include "qp.h"
 #include "strict.h"
+#include "trace.h"
 
 #define REPORTS_PER_QP	   8
 #define SEGMENTS_PER_BLOCK 4
@@ -84,8 +85,10 @@ report(unsigned int device, uint32_t qpn, uint16_t index, uint32_t n_before, enu
 			     rules[rule].name, rules[rule].broken, hex,
 			     n_before + 1 == REPORTS_PER_QP ? " (more of it is only counted)" : "");
 	}
-	if (sn_strict.is_fatal)
+	if (sn_strict.is_fatal) {
+		sn_trace_flush();
 		abort();
+	}
 }
 
 static void
@@ -241,9 +244,6 @@ sn_strict_wqe(struct sn_qp *qp, uint16_t index, uint16_t n_announced)
 	const struct mlx5_wqe_ctrl_seg *ctrl = segment(qp, index, 0);
 	unsigned int ds = be32toh(ctrl->qpn_ds) & 0x3f;
 
-	if ((int16_t)(index - qp->unchecked_index) < 0)
-		return; /* it is a retry, or the next piece of a long one */
-	qp->unchecked_index = (uint16_t)(index + n_blocks_of(ds));
 	if (ds == 0 || n_blocks_of(ds) > n_announced)
 		report_wqe(qp, index, ds, SIZE);
 	else

@@ -44,7 +44,7 @@ void sn_strict_doorbell(struct sn_qp *qp, unsigned int which, uint64_t value, ui
 /* A register of @uar held @value, which names no QP of it. */
 void sn_strict_stray(struct sn_uar *uar, uint64_t value);
 
-/* The WQE at @index, of @n_announced blocks, is looked at for the first time or again. */
+/* The WQE at @index, of @n_announced blocks, is looked at for the first time. */
 void sn_strict_wqe(struct sn_qp *qp, uint16_t index, uint16_t n_announced);
 
 #endif

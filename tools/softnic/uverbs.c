@@ -9,6 +9,7 @@
 #include "fdtable.h"
 #include "link.h"
 #include "nic.h"
+#include "trace.h"
 
 struct sn_context_list sn_contexts = LIST_HEAD_INITIALIZER(sn_contexts);
 
@@ -190,6 +191,14 @@ static const struct {
 	{IB_USER_VERBS_CMD_QUERY_SRQ, "QUERY_SRQ", sn_cmd_srq_query},
 };
 
+static void
+report(const struct sn_cmd *cmd, const char *name, int err)
+{
+	SN_LOG("mlx5_%u: %s: %s", cmd->context->device, name, err ? strerror(-err) : "ok");
+	SN_TRACE("command", cmd->context->device, "%s %s", name,
+		 err ? strerrorname_np(-err) : "ok");
+}
+
 static int
 invoke_write(struct sn_cmd *cmd)
 {
@@ -199,8 +208,7 @@ invoke_write(struct sn_cmd *cmd)
 		if (write_commands[i].number != number)
 			continue;
 		int err = write_commands[i].run(cmd);
-		SN_LOG("mlx5_%u: %s: %s", cmd->context->device, write_commands[i].name,
-		       err ? strerror(-err) : "ok");
+		report(cmd, write_commands[i].name, err);
 		return err;
 	}
 	SN_LOG("mlx5_%u: write command %#x is not supported", cmd->context->device, number);
@@ -248,8 +256,7 @@ dispatch(struct sn_cmd *cmd)
 			continue;
 		int err = is_dead && !methods[i].ends ? -EIO : methods[i].run(cmd);
 		if (methods[i].name)
-			SN_LOG("mlx5_%u: %s: %s", cmd->context->device, methods[i].name,
-			       err ? strerror(-err) : "ok");
+			report(cmd, methods[i].name, err);
 		return err;
 	}
 	SN_LOG("mlx5_%u: object %#x method %#x is not supported", cmd->context->device, object,

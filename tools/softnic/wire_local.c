@@ -25,6 +25,7 @@
 #include "requester.h"
 #include "responder.h"
 #include "ring.h"
+#include "trace.h"
 #include "wire_local.h"
 
 #define PIECE_BYTES (256u << 10) /* how often a long request looks at its rkey again */
@@ -394,9 +395,12 @@ execute_piece(struct sn_qp *qp, struct sn_request *r, struct sn_shm_qp *to, uint
 	if (r->done_bytes == r->len) {
 		count_at_peer(to, r, r->opcode == MLX5_OPCODE_RDMA_READ);
 		/* With an immediate, the responder takes the last step. */
-		if (r->opcode != MLX5_OPCODE_RDMA_WRITE_IMM)
-			atomic_store_explicit(&to->rx_psn, sn_psn_add(qp->tx_psn, r->n_psn),
-					      memory_order_release);
+		if (r->opcode == MLX5_OPCODE_RDMA_WRITE_IMM)
+			return SN_DONE;
+		if (__builtin_expect(sn_trace_on, 0))
+			sn_trace_direct(qp, r);
+		atomic_store_explicit(&to->rx_psn, sn_psn_add(qp->tx_psn, r->n_psn),
+				      memory_order_release);
 	}
 	return SN_DONE;
 }
@@ -473,6 +477,8 @@ atomic_inside(struct sn_qp *qp, struct sn_request *r, struct sn_shm_qp *to, uint
 		atomic_compare_exchange_strong(at, &value, r->operand[0]);
 	*old_value = value;
 	sn_nic_count(to->device, SN_CNT_RX_ATOMICS, 1);
+	if (__builtin_expect(sn_trace_on, 0))
+		sn_trace_direct(qp, r);
 	atomic_store_explicit(&to->rx_psn, sn_psn_add(qp->tx_psn, r->n_psn), memory_order_release);
 	return SN_DONE;
 }
@@ -490,6 +496,16 @@ sn_local_atomic(struct sn_qp *qp, struct sn_request *r, uint64_t *old_value)
 
 /* ---- packets ---- */
 
+static enum sn_fate
+push(const struct sn_packet *packet)
+{
+	if (!sn_ring_push(sn_nic.instance.shm, packet->src, packet->dst, packet))
+		return SN_AGAIN;
+	if (__builtin_expect(sn_trace_on, 0))
+		sn_trace_packet("tx", packet);
+	return SN_DONE;
+}
+
 enum sn_fate
 sn_local_post(struct sn_qp *qp, struct sn_packet *packet)
 {
@@ -502,8 +518,7 @@ sn_local_post(struct sn_qp *qp, struct sn_packet *packet)
 	packet->src = sn_nic.instance.id;
 	packet->dst = qp->peer;
 	packet->connection = to->connection;
-	return sn_ring_push(sn_nic.instance.shm, packet->src, packet->dst, packet) ? SN_DONE
-										   : SN_AGAIN;
+	return push(packet);
 }
 
 static struct sn_shm_qp *
@@ -534,8 +549,7 @@ sn_local_post_datagram(const struct sn_qp *qp, const struct sn_address *address,
 	packet->src = sn_nic.instance.id;
 	packet->dst = atomic_load(&to->owner);
 	sn_copy_fence(); /* earlier writes are there before the message is */
-	return sn_ring_push(sn_nic.instance.shm, packet->src, packet->dst, packet) ? SN_DONE
-										   : SN_AGAIN;
+	return push(packet);
 }
 
 void
@@ -545,7 +559,7 @@ sn_local_answer(uint64_t to, struct sn_packet *packet)
 
 	packet->src = sn_nic.instance.id;
 	packet->dst = to;
-	if (TAILQ_EMPTY(&backlog) && sn_ring_push(sn_nic.instance.shm, packet->src, to, packet))
+	if (TAILQ_EMPTY(&backlog) && push(packet) == SN_DONE)
 		return;
 	pending = malloc(sizeof(*pending));
 	if (!pending)
@@ -563,8 +577,7 @@ send_backlog(void)
 	while ((pending = TAILQ_FIRST(&backlog))) {
 		uint64_t to = pending->packet.dst;
 
-		if (sn_member_lives(shm, to) &&
-		    !sn_ring_push(shm, sn_nic.instance.id, to, &pending->packet))
+		if (sn_member_lives(shm, to) && push(&pending->packet) == SN_AGAIN)
 			return;
 		TAILQ_REMOVE(&backlog, pending, link);
 		free(pending);
@@ -628,6 +641,8 @@ local_poll(unsigned int budget)
 	sn_held_expire(sn_nic.now_ns);
 	while (n < budget && (packet = sn_ring_peek(inst->shm, inst->slot))) {
 		if (packet->dst == inst->id && is_sound(packet)) {
+			if (__builtin_expect(sn_trace_on, 0))
+				sn_trace_packet("rx", packet);
 			if (packet->type == SN_PKT_REQUEST)
 				sn_responder_request(packet);
 			else if (packet->type == SN_PKT_REPLY)

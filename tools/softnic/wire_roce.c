@@ -12,6 +12,7 @@
 #include "copy.h"
 #include "grace.h"
 #include "icrc.h"
+#include "trace.h"
 #include "wire_roce.h"
 
 static int
@@ -143,6 +144,8 @@ receive_packet(struct sn_roce_port *port, const struct sn_roce_packet *packet)
 {
 	if (sn_fault_is_stalled(port->device))
 		return;
+	if (__builtin_expect(sn_trace_on, 0))
+		sn_trace_roce("rx", port->device, packet);
 	switch (sn_fault_draw(port->device, SN_FAULTS_PACKET)) {
 	case SN_FAULT_DROP:
 		return;
@@ -201,8 +204,7 @@ roce_run(struct sn_qp *qp)
 {
 	bool progress;
 
-	if (qp->sq_ci != qp->sq_pi &&
-	    sn_fault_draw(qp->device, SN_FAULT_BIT(SN_FAULT_QP_ERROR))) {
+	if (qp->sq_ci != qp->sq_pi && sn_fault_draw(qp->device, SN_FAULT_BIT(SN_FAULT_QP_ERROR))) {
 		sn_qp_break(qp, IBV_EVENT_QP_FATAL);
 		return true;
 	}

@@ -11,6 +11,7 @@
 
 #include "mr.h"
 #include "qp.h"
+#include "trace.h"
 
 #define SEGMENTS_PER_BLOCK 4
 #define PREFETCH_BLOCKS	   24
@@ -180,8 +181,8 @@ decode_segments(struct cursor *c, struct sn_request *r)
 	return decode_data(c, r, need_access);
 }
 
-void
-sn_wqe_decode(struct sn_qp *qp, uint16_t index, uint16_t n_announced, struct sn_request *r)
+static void
+decode(const struct sn_qp *qp, uint16_t index, uint16_t n_announced, struct sn_request *r)
 {
 	uint32_t first = (uint32_t)index * SEGMENTS_PER_BLOCK;
 	const struct mlx5_wqe_ctrl_seg *ctrl = segment(qp, first);
@@ -192,8 +193,6 @@ sn_wqe_decode(struct sn_qp *qp, uint16_t index, uint16_t n_announced, struct sn_
 	/* The line was last written by another core, and is on its way while the WQEs before it are
 	 * executed. */
 	__builtin_prefetch(segment(qp, first + PREFETCH_BLOCKS * SEGMENTS_PER_BLOCK));
-	if (sn_strict.on)
-		sn_strict_wqe(qp, index, n_announced);
 	r->opcode = (uint8_t)word;
 	r->syndrome = 0;
 	r->index = index;
@@ -225,6 +224,22 @@ sn_wqe_decode(struct sn_qp *qp, uint16_t index, uint16_t n_announced, struct sn_
 		r->syndrome = decode_segments(&cursor, r);
 	r->here_bytes = r->len;
 	r->n_psn = r->opcode == MLX5_OPCODE_NOP ? 0 : sn_psn_count(r->len, qp->mtu_bytes);
+}
+
+void
+sn_wqe_decode(struct sn_qp *qp, uint16_t index, uint16_t n_announced, struct sn_request *r)
+{
+	/* Else it is a retry, or the next piece of a long one. */
+	bool is_new = (int16_t)(index - qp->unseen_index) >= 0;
+
+	if (sn_strict.on && is_new)
+		sn_strict_wqe(qp, index, n_announced);
+	decode(qp, index, n_announced, r);
+	if (!is_new)
+		return;
+	qp->unseen_index = (uint16_t)(index + r->n_blocks);
+	if (__builtin_expect(sn_trace_on, 0))
+		sn_trace_wqe(qp, r);
 }
 
 uint16_t
