@@ -9,7 +9,7 @@ set -euo pipefail
 build_packages=(build-essential meson ninja-build pkg-config git ca-certificates
 	libdpdk-dev dpdk-dev libibverbs-dev ibverbs-providers ibverbs-utils rdma-core perftest
 	libjansson-dev libnuma-dev libbsd-dev libsystemd-dev libcunit1-dev)
-test_packages=(clang clang-format clang-tidy libclang-rt-14-dev valgrind python3
+test_packages=(clang clang-format clang-tidy libclang-rt-14-dev mandoc valgrind python3
 	rdmacm-utils libfabric-bin ucx-utils infiniband-diags pciutils iproute2 tcpdump tshark)
 
 fail() {

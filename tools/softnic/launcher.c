@@ -222,7 +222,7 @@ parse_options(int argc, char **argv, struct options *opt)
 		fprintf(stderr, "softnic: %s\n", error);
 		return -EINVAL;
 	}
-	if (sn_instance_dir(opt->instance, dir, sizeof(dir)) == 0)
+	if (!opt->instance || sn_instance_dir(opt->instance, dir, sizeof(dir)) == 0)
 		return 0;
 	fprintf(stderr,
 		"softnic: --instance '%s': give 1 to 32 letters, digits, '.', '_' or '-', not "
@@ -501,8 +501,14 @@ main(int argc, char **argv)
 	if (inherit_options(&opt))
 		return EXIT_OWN_ERROR;
 	if (is_list) {
+		opt.instance = NULL; /* all, unless one is named here */
 		if (parse_options(argc - 1, argv + 1, &opt))
 			return EXIT_OWN_ERROR;
+		if (optind < argc - 1) {
+			fprintf(stderr, "softnic: list '%s': name an instance by --instance\n",
+				argv[optind + 1]);
+			return EXIT_OWN_ERROR;
+		}
 		return sn_list(opt.instance, opt.json);
 	}
 	if (argc > 1 && strcmp(argv[1], "ctl") == 0) {

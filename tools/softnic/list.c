@@ -103,6 +103,19 @@ describe_members(struct sn_shm *shm)
 	return list;
 }
 
+static const char *
+describe_type(uint8_t type)
+{
+	switch (type) {
+	case IB_UVERBS_QPT_RC:
+		return "RC";
+	case IB_UVERBS_QPT_UC:
+		return "UC";
+	default:
+		return "UD";
+	}
+}
+
 static json_t *
 describe_qps(struct sn_shm *shm)
 {
@@ -115,13 +128,12 @@ describe_qps(struct sn_shm *shm)
 
 		if (!owner || !qpn || state > IBV_QPS_ERR || !sn_member_lives(shm, owner))
 			continue;
-		json_array_append_new(list,
-				      json_pack("{s:i, s:s, s:s, s:o, s:i, s:i}", "qpn", (int)qpn,
-						"type", qp->type == IB_UVERBS_QPT_RC ? "RC" : "UC",
-						"state", qp_states[state], "device",
-						describe_device_name(qp->device), "pid",
-						(int)shm->member[SN_ID_SLOT(owner)].pid, "dest_qpn",
-						(int)qp->dest_qpn));
+		json_array_append_new(list, json_pack("{s:i, s:s, s:s, s:o, s:i, s:i}", "qpn",
+						      (int)qpn, "type", describe_type(qp->type),
+						      "state", qp_states[state], "device",
+						      describe_device_name(qp->device), "pid",
+						      (int)shm->member[SN_ID_SLOT(owner)].pid,
+						      "dest_qpn", (int)qp->dest_qpn));
 	}
 	return list;
 }
@@ -208,8 +220,10 @@ print_table(const char *title, const json_t *rows)
 		printf("  %s", title);
 		json_object_foreach (row, key, value)
 			print_value(key, value);
-		json_object_foreach (json_object_get(row, "counters"), key, value)
-			print_value(key, value);
+		json_object_foreach (json_object_get(row, "counters"), key, value) {
+			if (json_integer_value(value))
+				print_value(key, value);
+		}
 		putchar('\n');
 	}
 }
@@ -217,7 +231,8 @@ print_table(const char *title, const json_t *rows)
 static void
 print_text(const json_t *doc)
 {
-	printf("instance %s\n", json_string_value(json_object_get(doc, "instance")));
+	printf("instance %s: %s\n", json_string_value(json_object_get(doc, "instance")),
+	       json_string_value(json_object_get(doc, "options")));
 	print_table("device", json_object_get(doc, "devices"));
 	print_table("process", json_object_get(doc, "processes"));
 	print_table("qp", json_object_get(doc, "qps"));
@@ -227,6 +242,17 @@ print_text(const json_t *doc)
 
 /* ---- which instances ---- */
 
+/* What those who join must ask for. */
+static json_t *
+describe_options(const struct sn_fabric *fabric)
+{
+	char devices[32], wire[32];
+
+	sn_fabric_format(fabric, "devices", devices, sizeof(devices));
+	sn_fabric_format(fabric, "wire", wire, sizeof(wire));
+	return json_sprintf("%s %s", devices, wire);
+}
+
 static json_t *
 describe_instance(const char *name)
 {
@@ -235,10 +261,10 @@ describe_instance(const char *name)
 
 	if (sn_instance_look(&inst, name))
 		return NULL;
-	doc = json_pack("{s:s, s:o, s:o, s:o, s:o, s:o}", "instance", name, "devices",
-			describe_devices(inst.shm), "processes", describe_members(inst.shm), "qps",
-			describe_qps(inst.shm), "mrs", describe_mrs(inst.shm), "listeners",
-			describe_listeners(inst.shm));
+	doc = json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "instance", name, "options",
+			describe_options(&inst.shm->fabric), "devices", describe_devices(inst.shm),
+			"processes", describe_members(inst.shm), "qps", describe_qps(inst.shm),
+			"mrs", describe_mrs(inst.shm), "listeners", describe_listeners(inst.shm));
 	sn_instance_unmap(&inst);
 	return doc;
 }
