@@ -80,7 +80,8 @@ fuzz() {
 # One input that breaks a rule is one failed test; it is kept beside the log.
 lane_fuzz() {
 	CC=clang build clang --buildtype=debugoptimized -Dfuzz=true || return 1
-	local name names=(softnic_packet softnic_text softnic_uverbs softnic_wqe) log
+	local name names=(softnic_cm softnic_packet softnic_packet_roce softnic_text softnic_uverbs softnic_wqe
+		softnic_wqe_roce) log
 	for name in "${names[@]}"; do
 		[ "$(jobs -rp | wc -l)" -lt 2 ] || wait -n || true
 		fuzz "$name" &

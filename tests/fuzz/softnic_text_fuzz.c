@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "faults.h"
 #include "fuzz.h"
 #include "instance.h"
 #include "settings.h"
@@ -21,6 +22,7 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
+	static struct sn_shm_faults faults[SN_MAX_DEVICES];
 	struct sn_settings settings;
 	char error[32], dir[96], text[128]; /* small: a message that is cut must end all the same */
 	char *input;
@@ -31,13 +33,14 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	memcpy(input, data + 1, bytes - 1);
 	input[bytes - 1] = '\0';
 	memset(error, 'x', sizeof(error));
-	switch (data[0] % 2) {
+	switch (data[0] % 3) {
 	case 0:
 		sn_settings_init(&settings);
 		if (sn_settings_parse(&settings, input, error, sizeof(error))) {
 			if (!memchr(error, '\0', sizeof(error)) || strchr(error, '\n'))
 				abort();
 		} else {
+			sn_settings_check(&settings, error, sizeof(error));
 			sn_fabric_format(&settings.fabric, "devices", text, sizeof(text));
 		}
 		break;
@@ -45,6 +48,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		/* Whatever names an instance stays below /dev/shm. */
 		if (sn_instance_dir(input, dir, sizeof(dir)) == 0 &&
 		    (strncmp(dir, "/dev/shm/softnic-", 17) != 0 || strchr(dir + 17, '/')))
+			abort();
+		break;
+	case 2:
+		if (sn_faults_parse(faults, 2, input, 1, error, sizeof(error)) &&
+		    (!memchr(error, '\0', sizeof(error)) || strchr(error, '\n')))
 			abort();
 		break;
 	}

@@ -3,7 +3,9 @@
  * Every way in which a request can fail, with the status at each side, the events, and what is
  * flushed. Run it as `softnic --devices 2 -- softnic_errors`.
  */
+#include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "softnic_rig.h"
@@ -259,10 +261,62 @@ what_is_not_supported_is_refused(void)
 	rig_destroy(&a);
 }
 
+static int
+errno_of_reg_mr(void *addr, size_t len)
+{
+	struct ibv_mr *mr;
+
+	errno = 0;
+	mr = ibv_reg_mr(a.pd, addr, len, IBV_ACCESS_LOCAL_WRITE);
+	if (mr)
+		ibv_dereg_mr(mr);
+	return errno;
+}
+
+static void
+memory_that_may_not_be_touched_is_not_registered(void)
+{
+	uint8_t *page = mmap(NULL, 8192, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	set_up(NULL);
+	RIG_EQUAL(errno_of_reg_mr(page, 4096), EFAULT);
+	RIG_EQUAL(mprotect(page, 8192, PROT_NONE), 0);
+	RIG_EQUAL(errno_of_reg_mr(page, 4096), EFAULT);
+	RIG_EQUAL(mprotect(page, 4096, PROT_READ | PROT_WRITE), 0);
+	RIG_EQUAL(errno_of_reg_mr(page, 4097), EFAULT);
+	RIG_EQUAL(errno_of_reg_mr(page, 4096), 0);
+	RIG_EQUAL(errno_of_reg_mr(NULL, SIZE_MAX), EFAULT);
+	munmap(page, 8192);
+	tear_down();
+}
+
+/* Though it asks for no old value, so that its scatter list has no length. */
+static void
+an_atomic_at_the_end_touches_nothing_behind_it(void)
+{
+	struct ibv_send_wr wr = {.opcode = IBV_WR_ATOMIC_FETCH_AND_ADD,
+				 .send_flags = IBV_SEND_SIGNALED,
+				 .wr.atomic = {.compare_add = 1}},
+			   *bad;
+	struct ibv_mr *mr;
+
+	set_up(NULL);
+	mr = ibv_reg_mr(b.pd, b.buf, 4096, RIG_ALL_ACCESS);
+	wr.wr.atomic.remote_addr = (uintptr_t)b.buf + 4096;
+	wr.wr.atomic.rkey = mr->rkey;
+	RIG_EQUAL(ibv_post_send(a.qp, &wr, &bad), 0);
+	RIG_EQUAL(rig_status(a.cq), IBV_WC_REM_ACCESS_ERR);
+	RIG_EQUAL(b.buf[4096], 0);
+	RIG_EQUAL(ibv_dereg_mr(mr), 0);
+	tear_down();
+}
+
 int
 main(void)
 {
 #define RUN(test) rig_run(#test, test)
+	RUN(memory_that_may_not_be_touched_is_not_registered);
+	RUN(an_atomic_at_the_end_touches_nothing_behind_it);
 	RUN(bad_lkey_is_a_local_protection_error);
 	RUN(bad_rkey_is_a_remote_access_error);
 	RUN(out_of_bounds_is_a_remote_access_error);

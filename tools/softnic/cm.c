@@ -79,6 +79,8 @@ sn_cm_respond(const struct sn_cm_cmd *cmd, uint64_t response, const void *data, 
 {
 	if (cmd->out_bytes < min_bytes)
 		return -ENOSPC;
+	if (!response)
+		return -EFAULT;
 	memcpy((void *)(uintptr_t)response, data, SN_MIN(bytes, cmd->out_bytes));
 	return 0;
 }
@@ -146,6 +148,8 @@ set_id_option(struct sn_cm_id *id, const struct rdma_ucm_set_option *req)
 	uint8_t byte = 0;
 	int number = 0;
 
+	if (!value)
+		return -EFAULT;
 	if (req->optname == RDMA_OPTION_ID_TOS || req->optname == RDMA_OPTION_ID_ACK_TIMEOUT) {
 		if (req->optlen != sizeof(byte))
 			return -EINVAL;

@@ -16,46 +16,11 @@
 
 #define FIRST_INDEX 2 /* key 0x100 is MLX5_INVALID_LKEY */
 
-/* ---- pinning ---- */
-
-static int
-check_mapped(uint64_t start, uint64_t len)
-{
-	unsigned char present[1024];
-	size_t step = sizeof(present) * SN_PAGE_BYTES;
-
-	for (uint64_t done = 0; done < len; done += step) {
-		size_t n = (size_t)SN_MIN(len - done, step);
-
-		if (mincore((void *)(uintptr_t)(start + done), n, present))
-			return -EFAULT;
-	}
-	return 0;
-}
-
-int
-sn_mr_pin(uint64_t start, uint64_t len, bool writable)
-{
-	uint64_t first = start & ~(uint64_t)(SN_PAGE_BYTES - 1);
-	uint64_t bytes = (start + len - first + SN_PAGE_BYTES - 1) & ~(uint64_t)(SN_PAGE_BYTES - 1);
-	int advice = writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
-
-	if (start + len < start)
-		return -EFAULT;
-	if (len == 0)
-		return 0;
-	/* Page-wise faults into the program's memory cannot fail later, and a copy-on-write page is
-	 * broken now, not under the NIC. */
-	if (madvise((void *)(uintptr_t)first, bytes, advice) == 0)
-		return 0;
-	/* Kernels before 5.14 and mappings of devices do not know the advice. */
-	return errno == EINVAL ? check_mapped(first, bytes) : -EFAULT;
-}
-
-/* ---- where the memory lies ---- */
+/* ---- /proc/self/maps ---- */
 
 struct vma {
 	uint64_t start, end, offset, dev, ino;
+	bool readable, writable;
 	bool shared;
 };
 
@@ -74,9 +39,57 @@ parse_vma(const char *line, struct vma *vma)
 			    .offset = offset,
 			    .dev = makedev(major, minor),
 			    .ino = ino,
+			    .readable = perms[0] == 'r',
+			    .writable = perms[1] == 'w',
 			    .shared = perms[3] == 's' && ino != 0};
 	return true;
 }
+
+/* ---- pinning ---- */
+
+static int
+check_mapped(uint64_t start, uint64_t len, bool writable)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	uint64_t at = start, end = start + len;
+	char *line = NULL;
+	size_t room = 0;
+	struct vma vma;
+
+	while (maps && at < end && getline(&line, &room, maps) > 0) {
+		if (!parse_vma(line, &vma) || vma.end <= at)
+			continue;
+		if (vma.start > at || !vma.readable || (writable && !vma.writable))
+			break;
+		at = vma.end;
+	}
+	free(line);
+	if (maps)
+		fclose(maps);
+	return at < end ? -EFAULT : 0;
+}
+
+int
+sn_mr_pin(uint64_t start, uint64_t len, bool writable)
+{
+	uint64_t first = start & ~(uint64_t)(SN_PAGE_BYTES - 1);
+	uint64_t bytes = (start + len - first + SN_PAGE_BYTES - 1) & ~(uint64_t)(SN_PAGE_BYTES - 1);
+	int advice = writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
+
+	if (start > UINT64_MAX - SN_PAGE_BYTES || len > UINT64_MAX - SN_PAGE_BYTES - start)
+		return -EFAULT;
+	if (len == 0)
+		return 0;
+	/* Page-wise faults into the program's memory cannot fail later, and a copy-on-write page is
+	 * broken now, not under the NIC. */
+	if (madvise((void *)(uintptr_t)first, bytes, advice) == 0)
+		return 0;
+	/* Kernels before 5.14 and mappings of devices do not know the advice; and memory that may
+	 * not be read or written does not take it. */
+	return errno == EINVAL ? check_mapped(first, bytes, writable) : -EFAULT;
+}
+
+/* ---- where the memory lies ---- */
 
 /* Append @vma to the region's extents, or to the last of them if it goes on in the same file:
  * hugepages are often mapped one by one. */

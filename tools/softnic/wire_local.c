@@ -151,11 +151,13 @@ static struct sn_shm_mr *
 check_region(const struct sn_request *r, const struct sn_shm_qp *to, enum sn_fate *fate)
 {
 	uint32_t right = right_needed(r->opcode);
+	/* What an atomic's scatter list says is for the old value. */
+	uint64_t len = right == IBV_ACCESS_REMOTE_ATOMIC ? sizeof(uint64_t) : r->len;
 	struct sn_shm_mr *mr = sn_mr_find(r->rkey);
 
 	if ((atomic_load(&to->access) & right) && mr && mr->pd == to->pd &&
 	    atomic_load(&mr->owner) == atomic_load(&to->owner) && (mr->access & right) &&
-	    sn_mr_covers(mr, r->raddr, r->len))
+	    sn_mr_covers(mr, r->raddr, len))
 		return mr;
 	*fate = SN_NAK_ACCESS;
 	return NULL;
