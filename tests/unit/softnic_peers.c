@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -21,7 +22,7 @@
 #define MARK_STRIDE 4096
 #define FENCE_BYTES (1u << 20)
 
-enum order { CONNECT, DEREGISTER_AND_WATCH, BREAK_AND_WATCH, CHECK, QUIT };
+enum order { CONNECT, DEREGISTER_AND_WATCH, BREAK_AND_WATCH, CHECK, UNMAP_A_PAGE, QUIT };
 
 struct message {
 	enum order order;
@@ -105,6 +106,9 @@ obey(struct rig_end *end, struct message *m)
 		break;
 	case CHECK:
 		m->result = holds_pattern(end, m->len);
+		break;
+	case UNMAP_A_PAGE:
+		m->result = munmap(end->buf + m->len, MARK_STRIDE);
 		break;
 	case QUIT:
 		break;
@@ -273,6 +277,37 @@ nothing_is_written_after_dereg_shared(void)
 	fence_holds(true, DEREGISTER_AND_WATCH, IBV_WC_REM_ACCESS_ERR);
 }
 
+/* Small WRITEs to private memory are executed together; they end one by one all the same. */
+static void
+a_burst_ends_at_the_write_that_fails(void)
+{
+	const unsigned int n_good = 8, n = 20;
+	struct target target = start_target(false);
+	struct rig_end far;
+
+	rig_create(&near, &(struct rig_options){.device = 0});
+	far = connect_target(&target, &(struct rig_link){0});
+	rig_fill(near.buf, n_good * MARK_STRIDE, n_good * MARK_STRIDE);
+	/* The last one that lands ends in the page before it. */
+	RIG_EQUAL(ask(&target,
+		      (struct message){.order = UNMAP_A_PAGE, .len = (n_good + 1) * MARK_STRIDE})
+			  .result,
+		  0);
+	for (unsigned int i = 0; i < n; i++)
+		RIG_EQUAL(rig_post(&near, &far, IBV_WR_RDMA_WRITE, i * MARK_STRIDE,
+				   3 + i * MARK_STRIDE, MARK_STRIDE),
+			  0);
+	for (unsigned int i = 0; i < n; i++)
+		RIG_EQUAL(rig_status(near.cq), i < n_good    ? IBV_WC_SUCCESS
+					       : i == n_good ? IBV_WC_REM_OP_ERR
+							     : IBV_WC_WR_FLUSH_ERR);
+	RIG_EQUAL(
+		ask(&target, (struct message){.order = CHECK, .len = n_good * MARK_STRIDE}).result,
+		1);
+	stop_target(&target);
+	rig_destroy(&near);
+}
+
 static void
 nothing_is_written_after_modify_to_error(void)
 {
@@ -341,6 +376,7 @@ main(void)
 	signal(SIGPIPE, SIG_IGN);
 	RUN(data_reaches_private_memory);
 	RUN(data_reaches_shared_memory);
+	RUN(a_burst_ends_at_the_write_that_fails);
 	RUN(nothing_is_written_after_dereg_private);
 	RUN(nothing_is_written_after_dereg_shared);
 	RUN(nothing_is_written_after_modify_to_error);
