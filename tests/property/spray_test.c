@@ -169,6 +169,21 @@ world_close(struct world *world)
 		plan_free(&world->plans[i]);
 }
 
+/* A batch is as it was after an addition that is refused, also when its first transfer joins the
+ * batch's last. */
+static void
+refuse_one(const struct plan *plan)
+{
+	struct kvr_transfer transfers[2];
+
+	transfers[0] = plan->transfers[plan->n_transfers - 1];
+	transfers[0].local = (uint8_t *)transfers[0].local + transfers[0].length_bytes;
+	transfers[0].offset += transfers[0].length_bytes;
+	transfers[1] = transfers[0];
+	transfers[1].length_bytes = 0;
+	CU_ASSERT(kvr_batch_add(plan->batch, transfers, 2) < 0);
+}
+
 /* Submits the next plan, if the client has a batch for it and the rings have room. */
 static void
 submit_one(struct world *world)
@@ -186,6 +201,8 @@ submit_one(struct world *world)
 	if (batch != NULL) {
 		plan->batch = batch;
 		CU_ASSERT_EQUAL(kvr_batch_add(batch, plan->transfers, plan->n_transfers), 0);
+		if (harness_one_in(4))
+			refuse_one(plan);
 		if (kvr_submit(world->client, &batch, 1) == 1) {
 			plan_divided(plan, world->rig.engine.slice_bytes,
 				     world->rig.engine.n_pollers);
