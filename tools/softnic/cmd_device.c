@@ -79,6 +79,7 @@ describe_device(unsigned int device, struct ib_uverbs_query_device_resp *resp)
 		.max_qp_wr = SN_MAX_QUEUE,
 		.device_cap_flags = IBV_DEVICE_PORT_ACTIVE_EVENT | IBV_DEVICE_SYS_IMAGE_GUID |
 				    IBV_DEVICE_RC_RNR_NAK_GEN,
+		.max_mw = sn_nic.wire->has_windows ? SN_MAX_MRS : 0,
 		.max_sge = 30,
 		.max_sge_rd = 30,
 		.max_cq = 1 << 20,
@@ -97,6 +98,9 @@ describe_device(unsigned int device, struct ib_uverbs_query_device_resp *resp)
 		.local_ca_ack_delay = 16,
 		.phys_port_cnt = 1,
 	};
+	if (sn_nic.wire->has_windows)
+		resp->device_cap_flags |= IBV_DEVICE_MEM_WINDOW | IBV_DEVICE_MEM_WINDOW_TYPE_2B |
+					  IBV_DEVICE_MEM_MGT_EXTENSIONS;
 }
 
 int

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Registration of memory. */
+/* Registration of memory, and memory windows. */
 #include <errno.h>
 #include <infiniband/verbs.h>
 
 #include "held.h"
 #include "mr.h"
 #include "nic.h"
+#include "window.h"
 
 #define SUPPORTED_ACCESS                                                                           \
 	(IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ |               \
-	 IBV_ACCESS_REMOTE_ATOMIC | IBV_ACCESS_ZERO_BASED | IBV_ACCESS_HUGETLB)
+	 IBV_ACCESS_REMOTE_ATOMIC | IBV_ACCESS_MW_BIND | IBV_ACCESS_ZERO_BASED |                   \
+	 IBV_ACCESS_HUGETLB)
 
 struct region {
 	struct sn_object object;
@@ -24,7 +26,7 @@ check_access(uint32_t access)
 	uint32_t required = access & ~(uint32_t)IB_UVERBS_ACCESS_OPTIONAL_RANGE;
 
 	if (required & ~(uint32_t)SUPPORTED_ACCESS)
-		return -EOPNOTSUPP; /* on-demand paging, memory windows */
+		return -EOPNOTSUPP; /* on-demand paging */
 	if ((access & (IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC)) &&
 	    !(access & IBV_ACCESS_LOCAL_WRITE))
 		return -EINVAL;
@@ -130,6 +132,50 @@ int
 sn_cmd_mr_destroy(struct sn_cmd *cmd)
 {
 	struct sn_object *object = sn_cmd_object(cmd, UVERBS_ATTR_DESTROY_MR_HANDLE, SN_MR);
+
+	if (!object)
+		return -ENOENT;
+	sn_mr_release(object);
+	return 0;
+}
+
+/* ---- memory windows ---- */
+
+int
+sn_cmd_mw_alloc(struct sn_cmd *cmd)
+{
+	const struct ib_uverbs_alloc_mw *req = sn_cmd_in(cmd, UVERBS_ATTR_CORE_IN, sizeof(*req));
+	struct sn_object *pd = req ? sn_object_find(cmd->context, SN_PD, req->pd_handle) : NULL;
+	struct ib_uverbs_alloc_mw_resp resp;
+	struct region *window;
+	int err;
+
+	if (!pd || (req->mw_type != IBV_MW_TYPE_1 && req->mw_type != IBV_MW_TYPE_2))
+		return -EINVAL;
+	if (!sn_nic.wire->has_windows)
+		return -EOPNOTSUPP;
+	window = sn_object_create(cmd->context, SN_MW, sizeof(*window));
+	if (!window)
+		return -ENOMEM;
+	err = sn_window_create(pd->handle, cmd->context->device, &window->index);
+	if (err) {
+		sn_object_free(window);
+		return err;
+	}
+	pd->n_users++;
+	window->pd = pd;
+	resp = (struct ib_uverbs_alloc_mw_resp){
+		.mw_handle = window->object.handle,
+		.rkey = sn_nic.instance.shm->mr[window->index].key,
+	};
+	sn_cmd_out(cmd, UVERBS_ATTR_CORE_OUT, &resp, sizeof(resp));
+	return 0;
+}
+
+int
+sn_cmd_mw_destroy(struct sn_cmd *cmd)
+{
+	struct sn_object *object = sn_cmd_object(cmd, UVERBS_ATTR_DESTROY_MW_HANDLE, SN_MW);
 
 	if (!object)
 		return -ENOENT;

@@ -161,33 +161,43 @@ claim(struct sn_shm_mr *mr)
 	return true;
 }
 
+struct sn_shm_mr *
+sn_mr_claim(uint32_t *index)
+{
+	struct sn_shm *shm = sn_nic.instance.shm;
+
+	for (uint32_t tries = 0; tries < SN_MAX_MRS; tries++) {
+		uint32_t i = atomic_fetch_add(&shm->mr_hint, 1) % SN_MAX_MRS;
+		struct sn_shm_mr *mr = &shm->mr[i];
+
+		if (i < FIRST_INDEX || !claim(mr))
+			continue;
+		uint64_t serial = atomic_fetch_add(&shm->next_serial, 1);
+		mr->key = (uint32_t)(serial >> 8 & 0xff) << 24 | i << 8 | (uint32_t)(serial & 0xff);
+		*index = i;
+		return mr;
+	}
+	return NULL;
+}
+
 int
 sn_mr_publish(const struct sn_mr_spec *spec, uint32_t *index)
 {
-	struct sn_shm *shm = sn_nic.instance.shm;
-	struct sn_shm_mr *mr = NULL;
-	uint64_t serial;
-	uint32_t i = 0;
+	struct sn_shm_mr *mr = sn_mr_claim(index);
 
-	for (uint32_t tries = 0; tries < SN_MAX_MRS && !mr; tries++) {
-		i = atomic_fetch_add(&shm->mr_hint, 1) % SN_MAX_MRS;
-		if (i >= FIRST_INDEX && claim(&shm->mr[i]))
-			mr = &shm->mr[i];
-	}
 	if (!mr)
 		return -ENOMEM;
-	serial = atomic_fetch_add(&shm->next_serial, 1);
+	mr->is_window = false;
 	mr->start = spec->start;
 	mr->len = spec->len;
 	mr->iova = spec->iova;
 	mr->access = spec->access;
 	mr->pd = spec->pd;
 	mr->device = spec->device;
-	mr->key = (uint32_t)(serial >> 8 & 0xff) << 24 | i << 8 | (uint32_t)(serial & 0xff);
 	find_extents(mr);
 	/* Publishes the fields to the acquire in sn_mr_find(). */
-	atomic_store_explicit(&mr->serial, serial, memory_order_release);
-	*index = i;
+	atomic_store_explicit(&mr->serial, atomic_fetch_add(&sn_nic.instance.shm->next_serial, 1),
+			      memory_order_release);
 	return 0;
 }
 
@@ -211,15 +221,39 @@ sn_mr_find(uint32_t key)
 	return mr;
 }
 
-void *
-sn_mr_local(uint32_t lkey, uint64_t addr, uint64_t len, uint32_t need_access, uint32_t pd)
+/* The entry of @key, if it is ours and gives these rights on these bytes. */
+static const struct sn_shm_mr *
+find_own(uint32_t key, uint64_t addr, uint64_t len, uint32_t need_access, uint32_t pd)
 {
-	const struct sn_shm_mr *mr = sn_mr_find(lkey);
+	const struct sn_shm_mr *mr = sn_mr_find(key);
 
 	if (!mr || atomic_load_explicit(&mr->owner, memory_order_relaxed) != sn_nic.instance.id)
 		return NULL;
 	if (mr->pd != pd || (mr->access & need_access) != need_access ||
 	    !sn_mr_covers(mr, addr, len))
 		return NULL;
+	return mr;
+}
+
+static void *
+memory_at(const struct sn_shm_mr *mr, uint64_t addr)
+{
 	return (void *)(uintptr_t)(addr - mr->iova + mr->start);
+}
+
+void *
+sn_mr_local(uint32_t lkey, uint64_t addr, uint64_t len, uint32_t need_access, uint32_t pd)
+{
+	const struct sn_shm_mr *mr = find_own(lkey, addr, len, need_access, pd);
+
+	return mr && !mr->is_window ? memory_at(mr, addr) : NULL;
+}
+
+void *
+sn_mr_remote(uint32_t rkey, uint64_t addr, uint64_t len, uint32_t need_access, uint32_t pd,
+	     uint32_t qpn)
+{
+	const struct sn_shm_mr *mr = find_own(rkey, addr, len, need_access, pd);
+
+	return mr && sn_mr_serves(sn_nic.instance.shm, mr, qpn) ? memory_at(mr, addr) : NULL;
 }

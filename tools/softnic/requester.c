@@ -19,6 +19,7 @@
 #include "gather.h"
 #include "pace.h"
 #include "requester.h"
+#include "window.h"
 #include "wire_local.h"
 
 #define PASS_REQUESTS	 32	      /* a QP's share of a pass ... */
@@ -41,7 +42,8 @@ syndrome_of(enum sn_fate fate)
 static bool
 is_send(uint8_t opcode)
 {
-	return opcode == MLX5_OPCODE_SEND || opcode == MLX5_OPCODE_SEND_IMM;
+	return opcode == MLX5_OPCODE_SEND || opcode == MLX5_OPCODE_SEND_IMM ||
+	       opcode == MLX5_OPCODE_SEND_INVAL;
 }
 
 static bool
@@ -94,7 +96,7 @@ static void
 succeed(struct sn_qp *qp, const struct sn_request *r)
 {
 	refill_retries(qp);
-	if (r->opcode != MLX5_OPCODE_NOP)
+	if (!sn_is_local(r->opcode))
 		count_request(qp, r->len, r->opcode == MLX5_OPCODE_RDMA_READ);
 	qp->tx_psn = sn_psn_add(qp->tx_psn, r->n_psn);
 	move_on(qp, r);
@@ -539,6 +541,23 @@ gather(struct sn_qp *qp, struct sn_request *r, uint64_t *budget)
 	return true;
 }
 
+/* Everything before it is complete. What it takes away, peers may be using. */
+static bool
+execute_window(struct sn_qp *qp, const struct sn_request *r)
+{
+	uint8_t syndrome;
+
+	sn_local_end();
+	syndrome = sn_window_execute(qp, r);
+	sn_local_begin();
+	if (syndrome) {
+		fail(qp, r, syndrome);
+		return false;
+	}
+	succeed(qp, r);
+	return true;
+}
+
 /* One request. True: go on with the next. */
 static bool
 step(struct sn_qp *qp, uint64_t *budget)
@@ -564,6 +583,8 @@ step(struct sn_qp *qp, uint64_t *budget)
 		fail(qp, &r, r.syndrome);
 		return false;
 	}
+	if (r.opcode == MLX5_OPCODE_UMR)
+		return execute_window(qp, &r);
 	if (r.opcode == MLX5_OPCODE_NOP) {
 		succeed(qp, &r);
 		return true;

@@ -11,6 +11,7 @@
 #include "mr.h"
 #include "receive.h"
 #include "responder.h"
+#include "window.h"
 #include "wire_local.h"
 
 static void
@@ -61,6 +62,7 @@ complete_receive(struct sn_qp *qp, const struct sn_packet *request, uint16_t ind
 	struct sn_completion c = {
 		.cqe_opcode = request->opcode == MLX5_OPCODE_RDMA_WRITE_IMM ? MLX5_CQE_RESP_WR_IMM
 			      : request->opcode == MLX5_OPCODE_SEND_IMM	    ? MLX5_CQE_RESP_SEND_IMM
+			      : request->opcode == MLX5_OPCODE_SEND_INVAL   ? MLX5_CQE_RESP_SEND_INV
 									    : MLX5_CQE_RESP_SEND,
 		.solicited = request->solicited,
 		.wqe_index = index,
@@ -113,6 +115,12 @@ receive_message(struct sn_qp *qp, const struct sn_packet *request)
 		refuse(qp, request, SN_NAK_REMOTE);
 		return;
 	}
+	if (request->opcode == MLX5_OPCODE_SEND_INVAL &&
+	    !sn_window_invalidate(qp, be32toh(request->imm_be))) {
+		sn_qp_fail_receive(qp, receive.index, MLX5_CQE_SYNDROME_LOCAL_ACCESS_ERR);
+		refuse(qp, request, SN_NAK_ACCESS);
+		return;
+	}
 	if (is_send) {
 		sn_nic_count(qp->device, SN_CNT_RCV_BYTES, request->len);
 		sn_nic_count(qp->device, SN_CNT_RCV_PACKETS, request->n_psn);
@@ -129,9 +137,9 @@ execute_atomic(struct sn_qp *qp, const struct sn_packet *request)
 	uint64_t old_value = request->operand[1];
 	_Atomic uint64_t *at;
 
-	at = qp->attr.qp_access_flags & right
-		     ? sn_mr_local(request->rkey, request->raddr, sizeof(*at), right, qp->pd)
-		     : NULL;
+	at = qp->attr.qp_access_flags & right ? sn_mr_remote(request->rkey, request->raddr,
+							     sizeof(*at), right, qp->pd, qp->qpn)
+					      : NULL;
 	if (!at || request->raddr & 7) {
 		refuse(qp, request, at ? SN_NAK_INVALID : SN_NAK_ACCESS);
 		return;

@@ -77,7 +77,7 @@ remote_memory(const struct sn_qp *qp, uint32_t rkey, uint64_t addr, uint64_t len
 {
 	if (!(qp->attr.qp_access_flags & right))
 		return NULL;
-	return sn_mr_local(rkey, addr, len, right, qp->pd);
+	return sn_mr_remote(rkey, addr, len, right, qp->pd, qp->qpn);
 }
 
 /* ---- SEND ---- */

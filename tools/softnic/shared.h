@@ -181,7 +181,12 @@ struct sn_shm_mr {
 	uint64_t start; /* where the bytes are */
 	uint64_t iova;	/* how requests name them */
 	uint64_t len;
-	uint32_t n_extents; /* 0: private memory, reached by process_vm_writev */
+	/* A window, which is published while it is bound: */
+	bool is_window;
+	uint32_t qpn;		/* type 2: the only QP it is for */
+	uint32_t parent;	/* index of the region it lies in, and */
+	uint64_t parent_serial; /* that region's serial: it ends with it */
+	uint32_t n_extents;	/* 0: private memory, reached by process_vm_writev */
 	struct sn_mr_extent extent[SN_MR_MAX_EXTENTS];
 };
 

@@ -144,6 +144,7 @@ n_head_segments(const struct sn_qp *qp, uint8_t opcode)
 		return 3;
 	case MLX5_OPCODE_SEND:
 	case MLX5_OPCODE_SEND_IMM:
+	case MLX5_OPCODE_SEND_INVAL:
 		return qp->type == IB_UVERBS_QPT_UD
 			       ? 1 + sizeof(struct mlx5_wqe_datagram_seg) / SEGMENT_BYTES
 			       : 1;

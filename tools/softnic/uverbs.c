@@ -179,6 +179,7 @@ static const struct {
 	{IB_USER_VERBS_CMD_ALLOC_PD, "ALLOC_PD", sn_cmd_pd_alloc},
 	{IB_USER_VERBS_CMD_CREATE_AH, "CREATE_AH", sn_cmd_ah_create},
 	{IB_USER_VERBS_CMD_REG_MR, "REG_MR", sn_cmd_mr_reg},
+	{IB_USER_VERBS_CMD_ALLOC_MW, "ALLOC_MW", sn_cmd_mw_alloc},
 	{IB_USER_VERBS_CMD_CREATE_COMP_CHANNEL, "CREATE_COMP_CHANNEL", sn_cmd_channel_create},
 	{IB_USER_VERBS_CMD_RESIZE_CQ, "RESIZE_CQ", sn_cmd_cq_resize},
 	{IB_USER_VERBS_EX_CMD_MODIFY_CQ | IB_USER_VERBS_CMD_FLAG_EXTENDED, "EX_MODIFY_CQ",
@@ -233,6 +234,7 @@ static const struct {
 	{UVERBS_OBJECT_PD, UVERBS_METHOD_PD_DESTROY, "PD_DESTROY", sn_cmd_pd_destroy, true},
 	{UVERBS_OBJECT_AH, UVERBS_METHOD_AH_DESTROY, "AH_DESTROY", sn_cmd_ah_destroy, true},
 	{UVERBS_OBJECT_MR, UVERBS_METHOD_MR_DESTROY, "MR_DESTROY", sn_cmd_mr_destroy, true},
+	{UVERBS_OBJECT_MW, UVERBS_METHOD_MW_DESTROY, "MW_DESTROY", sn_cmd_mw_destroy, true},
 	{UVERBS_OBJECT_MR, UVERBS_METHOD_ADVISE_MR, "ADVISE_MR", sn_cmd_mr_advise, false},
 	{UVERBS_OBJECT_CQ, UVERBS_METHOD_CQ_CREATE, "CQ_CREATE", sn_cmd_cq_create, false},
 	{UVERBS_OBJECT_CQ, UVERBS_METHOD_CQ_DESTROY, "CQ_DESTROY", sn_cmd_cq_destroy, true},
@@ -353,6 +355,7 @@ sn_context_close(struct sn_context *context)
 	release_kind(context, SN_QP, sn_qp_release);
 	release_kind(context, SN_SRQ, sn_srq_release);
 	release_kind(context, SN_CQ, sn_cq_release);
+	release_kind(context, SN_MW, sn_mr_release);
 	release_kind(context, SN_MR, sn_mr_release);
 	release_kind(context, SN_UAR, sn_uar_release);
 	release_kind(context, SN_AH, release_plain);

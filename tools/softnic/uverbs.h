@@ -22,7 +22,7 @@
 #define SN_MAX_QUEUE	   32768 /* basic blocks of a send queue, WQEs of a receive queue */
 #define SN_UAR_FILE_OFFSET (0x10000ull * 4096) /* of UAR page 0 in a context's memfd */
 
-enum sn_kind { SN_PD = 1, SN_CQ, SN_QP, SN_SRQ, SN_MR, SN_AH, SN_UAR };
+enum sn_kind { SN_PD = 1, SN_CQ, SN_QP, SN_SRQ, SN_MR, SN_AH, SN_UAR, SN_MW };
 
 /* First member of every object that has a handle. */
 struct sn_object {
@@ -102,6 +102,7 @@ sn_cmd_fn sn_cmd_async_alloc, sn_cmd_channel_create;
 sn_cmd_fn sn_cmd_pd_alloc, sn_cmd_pd_destroy, sn_cmd_ah_create, sn_cmd_ah_destroy;
 sn_cmd_fn sn_cmd_uar_alloc, sn_cmd_uar_destroy;
 sn_cmd_fn sn_cmd_mr_reg, sn_cmd_mr_destroy, sn_cmd_mr_advise;
+sn_cmd_fn sn_cmd_mw_alloc, sn_cmd_mw_destroy;
 sn_cmd_fn sn_cmd_cq_create, sn_cmd_cq_destroy, sn_cmd_cq_modify, sn_cmd_cq_resize;
 sn_cmd_fn sn_cmd_srq_create, sn_cmd_srq_modify, sn_cmd_srq_query, sn_cmd_srq_destroy;
 sn_cmd_fn sn_cmd_qp_create, sn_cmd_qp_modify, sn_cmd_qp_query, sn_cmd_qp_destroy;

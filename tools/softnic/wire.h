@@ -17,6 +17,7 @@ struct sn_qp;
 
 struct sn_wire {
 	const char *name;
+	bool has_windows; /* and SEND that invalidates them */
 
 	/* On the NIC thread, once the instance is joined, and before it is left; close also in the
 	 * child of a fork, which has no NIC. 0 or -errno. May be NULL. */

@@ -157,7 +157,8 @@ check_region(const struct sn_request *r, const struct sn_shm_qp *to, enum sn_fat
 
 	if ((atomic_load(&to->access) & right) && mr && mr->pd == to->pd &&
 	    atomic_load(&mr->owner) == atomic_load(&to->owner) && (mr->access & right) &&
-	    sn_mr_covers(mr, r->raddr, len))
+	    sn_mr_covers(mr, r->raddr, len) &&
+	    sn_mr_serves(sn_nic.instance.shm, mr, atomic_load(&to->qpn)))
 		return mr;
 	*fate = SN_NAK_ACCESS;
 	return NULL;
@@ -677,6 +678,7 @@ local_sleep(uint64_t ns)
 
 const struct sn_wire sn_wire_local = {
 	.name = "local",
+	.has_windows = true,
 	.connect = local_connect,
 	.run = sn_requester_run,
 	.poll = local_poll,
@@ -692,6 +694,7 @@ null_open(void)
 
 const struct sn_wire sn_wire_null = {
 	.name = "null",
+	.has_windows = true,
 	.open = null_open,
 	.connect = local_connect,
 	.run = sn_requester_run,

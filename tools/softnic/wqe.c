@@ -58,9 +58,19 @@ is_supported(const struct sn_qp *qp, uint8_t opcode)
 	case MLX5_OPCODE_ATOMIC_CS:
 	case MLX5_OPCODE_ATOMIC_FA:
 		return qp->type == IB_UVERBS_QPT_RC;
+	case MLX5_OPCODE_UMR:
+		return sn_nic.wire->has_windows && qp->type != IB_UVERBS_QPT_UD;
+	case MLX5_OPCODE_SEND_INVAL:
+		return sn_nic.wire->has_windows && qp->type == IB_UVERBS_QPT_RC;
 	default:
 		return false;
 	}
+}
+
+bool
+sn_is_local(uint8_t opcode)
+{
+	return opcode == MLX5_OPCODE_NOP || opcode == MLX5_OPCODE_UMR;
 }
 
 static uint8_t
@@ -150,12 +160,53 @@ decode_address(struct cursor *c, struct sn_request *r)
 	return 0;
 }
 
+static uint32_t
+access_of(uint8_t flags)
+{
+	return (flags & MLX5_WQE_MKEY_CONTEXT_ACCESS_FLAGS_ATOMIC ? IBV_ACCESS_REMOTE_ATOMIC : 0) |
+	       (flags & MLX5_WQE_MKEY_CONTEXT_ACCESS_FLAGS_REMOTE_WRITE ? IBV_ACCESS_REMOTE_WRITE
+									: 0) |
+	       (flags & MLX5_WQE_MKEY_CONTEXT_ACCESS_FLAGS_REMOTE_READ ? IBV_ACCESS_REMOTE_READ
+								       : 0);
+}
+
+/* As libmlx5 binds and invalidates windows; other uses of UMR are not served. Each of the parts
+ * begins in a basic block of its own, but for the control segments. */
+static uint8_t
+decode_window(struct cursor *c, struct sn_request *r)
+{
+	const struct mlx5_wqe_umr_ctrl_seg *ctrl = segment(c->qp, c->at);
+	const struct mlx5_wqe_mkey_context_seg *key = segment(c->qp, c->at + 3);
+	const struct mlx5_wqe_umr_klm_seg *klm = segment(c->qp, c->at + 7);
+	unsigned int n = c->end - c->at;
+
+	if (n < 7 || !(ctrl->flags & MLX5_WQE_UMR_CTRL_FLAG_INLINE))
+		return MLX5_CQE_SYNDROME_LOCAL_QP_OP_ERR;
+	r->bind = (struct sn_window_bind){
+		.variant = (uint8_t)be32toh(key->qpn_mkey),
+		.is_of_qp = ctrl->flags &
+			    (MLX5_WQE_UMR_CTRL_FLAG_CHECK_FREE | MLX5_WQE_UMR_CTRL_FLAG_CHECK_QPN),
+	};
+	if (key->free & MLX5_WQE_MKEY_CONTEXT_FREE)
+		return 0;
+	if (n < 8 || !key->len || key->len != htobe64(be32toh(klm->byte_count)))
+		return MLX5_CQE_SYNDROME_LOCAL_QP_OP_ERR;
+	r->bind.access = access_of(key->access_flags);
+	r->bind.iova = be64toh(key->start_addr);
+	r->bind.len = be64toh(key->len);
+	r->bind.addr = be64toh(klm->address);
+	r->bind.lkey = be32toh(klm->mkey);
+	return 0;
+}
+
 static uint8_t
 decode_segments(struct cursor *c, struct sn_request *r)
 {
 	uint32_t need_access = 0;
 	uint8_t err;
 
+	if (r->opcode == MLX5_OPCODE_UMR)
+		return decode_window(c, r);
 	if (c->qp->type == IB_UVERBS_QPT_UD) {
 		err = decode_address(c, r);
 		if (!err)
@@ -223,7 +274,7 @@ decode(const struct sn_qp *qp, uint16_t index, uint16_t n_announced, struct sn_r
 	if (r->opcode != MLX5_OPCODE_NOP)
 		r->syndrome = decode_segments(&cursor, r);
 	r->here_bytes = r->len;
-	r->n_psn = r->opcode == MLX5_OPCODE_NOP ? 0 : sn_psn_count(r->len, qp->mtu_bytes);
+	r->n_psn = sn_is_local(r->opcode) ? 0 : sn_psn_count(r->len, qp->mtu_bytes);
 }
 
 void

@@ -24,6 +24,17 @@ struct sn_address {
 	uint32_t qkey; /* what the receiver is to compare with its own */
 };
 
+/* What a memory window is bound to, or nothing. */
+struct sn_window_bind {
+	uint64_t addr; /* in the region of lkey */
+	uint64_t len;  /* 0: bound to nothing */
+	uint64_t iova; /* how requests will name addr */
+	uint32_t lkey;
+	uint32_t access;
+	uint8_t variant; /* of the key from now on: its low byte */
+	bool is_of_qp;	 /* type 2 */
+};
+
 /* A WQE with its addresses checked and resolved to our own memory. */
 struct sn_request {
 	uint8_t opcode;	  /* MLX5_OPCODE_* */
@@ -46,7 +57,11 @@ struct sn_request {
 	struct iovec sge[SN_MAX_SGE];
 	uint32_t lkey[SN_MAX_SGE];
 	struct sn_address to; /* of a UD QP */
+	struct sn_window_bind bind;
 };
+
+/* Does the request concern this NIC alone? */
+bool sn_is_local(uint8_t opcode);
 
 /* Decode the entry at block @index of the send queue, of which @n_announced blocks are valid. */
 void sn_wqe_decode(struct sn_qp *qp, uint16_t index, uint16_t n_announced,
