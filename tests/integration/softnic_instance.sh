@@ -79,6 +79,10 @@ check "and says which" one_line_naming no-such-command-here
 check "0 devices are refused" exits_with 125 softnic --devices 0 -- true
 check "and the line names the option" one_line_naming --devices
 check "9 devices are refused" exits_with 125 softnic --devices 9 -- true
+check "an unknown option is refused" exits_with 125 softnic --frobnicate -- true
+check "and the line names it" one_line_naming --frobnicate
+check "a missing value is refused" exits_with 125 softnic --devices
+check "and the line names the option" one_line_naming --devices
 check "no number is refused" exits_with 125 softnic --devices x -- true
 check "a bad instance name is refused" exits_with 125 "$SOFTNIC" --instance a/b -- true
 check "and the line names it" one_line_naming a/b

@@ -185,7 +185,8 @@ parse_options(int argc, char **argv, struct options *opt)
 	char dir[96], error[256];
 	int c, which;
 
-	while ((c = getopt_long(argc, argv, "+", longs, &which)) != -1) {
+	opterr = 0; /* we say it in one line */
+	while ((c = getopt_long(argc, argv, "+:", longs, &which)) != -1) {
 		switch (c) {
 		case 'i':
 			opt->instance = optarg;
@@ -213,8 +214,14 @@ parse_options(int argc, char **argv, struct options *opt)
 		case 'V':
 			finish("softnic " SN_VERSION "\n");
 			break;
+		case ':':
+			fprintf(stderr, "softnic: %s needs a value; see softnic --help\n",
+				argv[optind - 1]);
+			return -EINVAL;
 		default:
-			fputs("softnic: see softnic --help\n", stderr);
+			/* Of several short ones in a word, optind is at it still. */
+			fprintf(stderr, "softnic: '%s' is no option; see softnic --help\n",
+				argv[argv[optind - 1][0] == '-' ? optind - 1 : optind]);
 			return -EINVAL;
 		}
 	}
