@@ -22,8 +22,8 @@ report() { # STATUS NAME
 	else
 		failed=$((failed + 1))
 		echo "FAIL $2"
-		sed 's/^/  server: /' server | tail -n 5
-		sed 's/^/  client: /' client | tail -n 5
+		sed 's/^/  server: /' server | tail -n 12
+		sed 's/^/  client: /' client | tail -n 12
 	fi
 }
 
@@ -58,18 +58,30 @@ softnic_list() {
 	"$SOFTNIC" list --instance "$INSTANCE"
 }
 
-pair() { # NAME SERVER CLIENT
-	missing "${2%% *}" "$1" && return
+# 0 if both end well.
+run_pair() { # SERVER CLIENT
 	local server status
 	# shellcheck disable=SC2086
-	timeout 60 "$SOFTNIC" --instance "$INSTANCE" -- $2 >server 2>&1 &
+	timeout 60 "$SOFTNIC" --instance "$INSTANCE" -- $1 >server 2>&1 &
 	server=$!
 	wait_for listening
 	# shellcheck disable=SC2086
-	timeout 60 "$SOFTNIC" --instance "$INSTANCE" -- $3 >client 2>&1
+	timeout 60 "$SOFTNIC" --instance "$INSTANCE" -- $2 >client 2>&1
 	status=$?
 	[ $status -eq 0 ] || kill $server 2>/dev/null
 	wait $server || status=1
+	return $status
+}
+
+pair() { # NAME SERVER CLIENT
+	missing "${2%% *}" "$1" && return
+	run_pair "$2" "$3"
+	local status=$?
+	# perftest listens twice, with a gap in which its client may be refused, as on hardware.
+	if [ $status -ne 0 ] && [[ $2 == ib_* ]]; then
+		run_pair "$2" "$3"
+		status=$?
+	fi
 	report $status "$1"
 }
 

@@ -138,6 +138,27 @@ check "InfiniBand as link layer is refused" refused_naming mlx5_0:link=ib "give 
 check "a device that is not there is refused" refused_naming mlx5_5:numa=1 "devices is 2"
 check "two devices with one address are refused" refused_naming mlx5_0:ip=192.0.2.2 "the same ip"
 
+check "ro=off shows in the configuration space" exits_with 0 softnic --device mlx5_1:ro=off -- sh -c '
+	dev_ctl() { # DEVICE: bit 4 is relaxed ordering
+		od -An -tx2 -j 104 -N 2 /sys/class/infiniband/mlx5_$1/device/config
+	}
+	[ $(dev_ctl 0) = 593f ] && [ $(dev_ctl 1) = 592f ]'
+check "every GID has a type and an interface" exits_with 0 softnic -- sh -c '
+	cd /sys/class/infiniband/mlx5_1/ports/1 &&
+	[ "$(cat gid_attrs/types/3)" = "RoCE v2" ] && [ "$(cat gid_attrs/ndevs/3)" = sn1 ] &&
+	[ "$(cat ../../device/net/sn1/address)" = 0c:42:a1:77:00:02 ]'
+check "hw_counters are those of mlx5" exits_with 0 softnic -- sh -c '
+	[ "$(ls /sys/class/infiniband/mlx5_0/ports/1/hw_counters | wc -l)" -eq 29 ]'
+if command -v lspci >/dev/null; then
+	check "lspci sees the devices, and the machine's own" exits_with 0 softnic -- sh -c '
+		[ "$(lspci -n -d 15b3:1021 | grep -c "^5150:")" -eq 2 ] &&
+		[ "$(lspci | grep -vc "^5150:")" -eq "$0" ]' "$(lspci | wc -l)"
+fi
+if command -v ibstat >/dev/null; then
+	check "ibstat sees an active port" exits_with 0 softnic -- sh -c '
+		ibstat mlx5_1 | grep -q "State: Active" && ibstat mlx5_1 | grep -q "Link layer: Ethernet"'
+fi
+
 # ---- joining ----
 # In the background the launcher is called itself, so that $! is its number.
 "$SOFTNIC" --instance "$INSTANCE" --devices 3 -- sleep 60 >/dev/null 2>&1 &

@@ -3,6 +3,7 @@
 #include <infiniband/verbs.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "cm.h"
 #include "fdtable.h"
@@ -233,7 +234,7 @@ static const struct {
 };
 
 ssize_t
-sn_cm_write(struct sn_cm_channel *channel, const void *buf, size_t bytes)
+sn_cm_write(int fd, const void *buf, size_t bytes)
 {
 	struct rdma_ucm_cmd_hdr header;
 	int err;
@@ -246,15 +247,21 @@ sn_cm_write(struct sn_cm_channel *channel, const void *buf, size_t bytes)
 		return -EINVAL;
 	if (!commands[header.cmd].run)
 		return -ENOSYS;
-	struct sn_cm_cmd cmd = {.channel = channel,
-				.in = (const uint8_t *)buf + sizeof(header),
+	struct sn_cm_cmd cmd = {.in = (const uint8_t *)buf + sizeof(header),
 				.in_bytes = header.in,
 				.out_bytes = header.out};
 	sn_nic_lock();
-	err = commands[header.cmd].run(&cmd);
+	cmd.channel = sn_fd_cm(fd);
+	err = cmd.channel ? commands[header.cmd].run(&cmd) : -ESTALE;
 	sn_nic_unlock();
 	SN_LOG("rdma_cm: %s: %s", commands[header.cmd].name, err ? strerror(-err) : "ok");
-	return err ? err : (ssize_t)bytes;
+	if (err == -ESTALE && header.cmd == RDMA_USER_CM_CMD_GET_EVENT) {
+		/* Another thread closed the channel since this one came in. The kernel would keep
+		 * the file, and nothing would ever happen to it: wait for ever, but for signals. */
+		pause();
+		err = -EINTR;
+	}
+	return err == -ESTALE ? -EBADF : err ? err : (ssize_t)bytes;
 }
 
 /* ---- channels ---- */

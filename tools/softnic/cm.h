@@ -131,7 +131,7 @@ struct sn_cm_id {
 int sn_cm_open(void);
 void sn_cm_close(struct sn_cm_channel *channel);
 /* write(2): a command. @bytes or -errno. */
-ssize_t sn_cm_write(struct sn_cm_channel *channel, const void *buf, size_t bytes);
+ssize_t sn_cm_write(int fd, const void *buf, size_t bytes);
 
 /* ---- ids ---- */
 

@@ -10,7 +10,6 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "cm.h"
 #include "fdtable.h"
@@ -149,13 +148,7 @@ await_event(struct sn_cm_channel *channel)
 	sn_nic_unlock();
 	err = poll(&pollfd, 1, -1) < 0 ? -errno : 0;
 	sn_nic_lock();
-	if (sn_fd_cm(pollfd.fd) == channel)
-		return err;
-	/* Closed meanwhile. Who waits then waits for ever, but for signals. */
-	sn_nic_unlock();
-	pause();
-	sn_nic_lock();
-	return -EINTR;
+	return sn_fd_cm(pollfd.fd) == channel ? err : -ESTALE; /* closed meanwhile */
 }
 
 int

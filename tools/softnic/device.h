@@ -7,13 +7,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SN_PCI_DOMAIN	"5150" /* a PCI domain of our own: never a real device's */
-#define SN_N_GIDS	4      /* link-local v1, v2, then IPv4-mapped v1, v2 */
-#define SN_FW_VERSION	"28.39.1002"
-#define SN_UVERBS_MAJOR 231
-#define SN_UVERBS_MINOR 192
-#define SN_CM_MAJOR	10
-#define SN_CM_MINOR	58
+#define SN_PCI_DOMAIN	 "5150" /* a PCI domain of our own: never a real device's */
+#define SN_N_GIDS	 4	/* link-local v1, v2, then IPv4-mapped v1, v2 */
+#define SN_FW_VERSION	 "28.39.1002"
+#define SN_UVERBS_MAJOR	 231
+#define SN_UVERBS_MINOR	 192
+#define SN_NETDEV_PREFIX "sn" /* sn0 is mlx5_0's network interface, by name only */
+#define SN_CM_MAJOR	 10
+#define SN_CM_MINOR	 58
 
 enum sn_counter {
 	SN_CNT_XMIT_BYTES,

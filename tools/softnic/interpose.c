@@ -25,6 +25,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "cm.h"
@@ -172,6 +173,15 @@ fill_stat(struct stat *st, int node)
 	return 0;
 }
 
+/* A function that is given another path, and nothing else. */
+#define DEFINE_RELOCATED(type, name, params, args)                                                 \
+	EXPORT type name params                                                                    \
+	{                                                                                          \
+		struct place place;                                                                \
+		path = locate(path, &place);                                                       \
+		return NEXT(name) args;                                                            \
+	}
+
 /* ---- open ---- */
 
 static int
@@ -236,14 +246,16 @@ DEFINE_OPENAT(openat64)
 DEFINE_FOPEN(fopen)
 DEFINE_FOPEN(fopen64)
 
-EXPORT DIR *
-opendir(const char *path)
-{
-	struct place place;
-
-	path = locate(path, &place);
-	return NEXT(opendir)(path);
-}
+DEFINE_RELOCATED(DIR *, opendir, (const char *path), (path))
+DEFINE_RELOCATED(int, chdir, (const char *path), (path))
+DEFINE_RELOCATED(int, scandir,
+		 (const char *path, struct dirent ***list, int (*filter)(const struct dirent *),
+		  int (*compare)(const struct dirent **, const struct dirent **)),
+		 (path, list, filter, compare))
+DEFINE_RELOCATED(int, scandir64,
+		 (const char *path, struct dirent64 ***list, int (*filter)(const struct dirent64 *),
+		  int (*compare)(const struct dirent64 **, const struct dirent64 **)),
+		 (path, list, filter, compare))
 
 /* Programs built with _FORTIFY_SOURCE call these. */
 EXPORT int __open_2(const char *path, int flags);
@@ -296,23 +308,15 @@ faccessat(int dir_fd, const char *path, int mode, int flags)
 	return place.node >= 0 ? 0 : NEXT(faccessat)(dir_fd, path, mode, flags);
 }
 
-EXPORT ssize_t
-readlink(const char *path, char *buf, size_t bytes)
-{
-	struct place place;
-
-	path = locate(path, &place);
-	return NEXT(readlink)(path, buf, bytes);
-}
-
-EXPORT ssize_t
-readlinkat(int dir_fd, const char *path, char *buf, size_t bytes)
-{
-	struct place place;
-
-	path = locate(path, &place);
-	return NEXT(readlinkat)(dir_fd, path, buf, bytes);
-}
+DEFINE_RELOCATED(ssize_t, readlink, (const char *path, char *buf, size_t bytes), (path, buf, bytes))
+DEFINE_RELOCATED(ssize_t, readlinkat, (int dir_fd, const char *path, char *buf, size_t bytes),
+		 (dir_fd, path, buf, bytes))
+/* ls -l asks for access control lists. */
+DEFINE_RELOCATED(ssize_t, getxattr, (const char *path, const char *name, void *value, size_t bytes),
+		 (path, name, value, bytes))
+DEFINE_RELOCATED(ssize_t, lgetxattr,
+		 (const char *path, const char *name, void *value, size_t bytes),
+		 (path, name, value, bytes))
 
 /* <instance>/sys/... back to /sys/..., in place: it only gets shorter. */
 static char *
@@ -399,14 +403,9 @@ DEFINE_FSTAT(fstat64, stat64)
 DEFINE_FSTATAT(fstatat, stat)
 DEFINE_FSTATAT(fstatat64, stat64)
 
-EXPORT int
-statx(int dir_fd, const char *path, int flags, unsigned int mask, struct statx *st)
-{
-	struct place place;
-
-	path = locate(path, &place);
-	return NEXT(statx)(dir_fd, path, flags, mask, st);
-}
+DEFINE_RELOCATED(int, statx,
+		 (int dir_fd, const char *path, int flags, unsigned int mask, struct statx *st),
+		 (dir_fd, path, flags, mask, st))
 
 /* Programs linked against glibc before 2.33 call these; the x86-64 stat layouts are one. */
 EXPORT int __xstat(int version, const char *path, struct stat *st);
@@ -484,12 +483,11 @@ ioctl(int fd, unsigned long request, ...)
 EXPORT ssize_t
 write(int fd, const void *buf, size_t bytes)
 {
-	struct sn_cm_channel *channel = sn_fd_cm(fd);
 	ssize_t n;
 
-	if (!channel)
+	if (!sn_fd_cm(fd))
 		return NEXT(write)(fd, buf, bytes);
-	n = sn_cm_write(channel, buf, bytes);
+	n = sn_cm_write(fd, buf, bytes);
 	if (n >= 0)
 		return n;
 	errno = (int)-n;

@@ -177,7 +177,9 @@ describe_listeners(struct sn_shm *shm)
 		const struct sn_shm_cm_port *port = &shm->cm_port[i];
 		uint64_t owner = atomic_load(&port->owner);
 
-		if (!owner || !port->listener || !sn_member_lives(shm, owner))
+		if (!owner || !port->listener ||
+		    !sn_instance_check_member(shm, SN_ID_SLOT(owner)) ||
+		    !sn_member_lives(shm, owner))
 			continue;
 		json_array_append_new(list,
 				      json_pack("{s:s, s:s, s:i, s:i}", "space",
