@@ -105,7 +105,7 @@ set_pool(struct node_options *options, const char *value, struct kvr_error *why)
 		at = NULL;
 	}
 	while (err == 0 && (text = strsep(&at, ",")) != NULL) {
-		struct node_pool_size pool;
+		struct node_pool_size pool = {0};
 
 		err = parse_pool(text, &pool, why);
 		for (uint32_t i = 0; err == 0 && i < options->n_pools; i++)
