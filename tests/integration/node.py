@@ -247,11 +247,13 @@ def a_file_put_on_one_node_and_copied_to_another_comes_back_identical():
 def objects_in_pieces_of_a_fragmented_pool_arrive():
     with Nodes() as nodes:
         source, target = nodes.pair()
-        # Both pools keep every second of 16 objects, so that no run of free blocks is long.
-        for node in (source, target):
-            for i in range(16):
-                ctl(node, "put", nodes.file(f"filler{i}", POOL // 16), f"filler{i}")
-            for i in range(0, 16, 2):
+        # Both keep every second of their fillers, so that no run of free blocks is long; the
+        # runs of one begin and end elsewhere than those of the other.
+        fillers = {source: 16, target: 12}
+        for node, n in fillers.items():
+            for i in range(n):
+                ctl(node, "put", nodes.file(f"filler{i} of {n}", POOL // n), f"filler{i}")
+            for i in range(0, n, 2):
                 ctl(node, "remove", f"filler{i}")
         big = nodes.file("big", POOL // 3)
         ctl(source, "put", big, "big")
@@ -260,10 +262,10 @@ def objects_in_pieces_of_a_fragmented_pool_arrive():
         check(objects(target)["big"]["runs"] > 1, f"{objects(target)['big']}")
         ctl(target, "get", "big", nodes.path("back"))
         check(filecmp.cmp(big, nodes.path("back"), shallow=False), "bytes differ")
-        for i in range(1, 16, 2):
+        for i in range(1, fillers[target], 2):
             ctl(target, "get", f"filler{i}", nodes.path("back"))
-            check(filecmp.cmp(nodes.path(f"filler{i}"), nodes.path("back"), shallow=False),
-                  f"filler{i} was written to")
+            check(filecmp.cmp(nodes.path(f"filler{i} of {fillers[target]}"), nodes.path("back"),
+                              shallow=False), f"filler{i} was written to")
         nodes.stop(source, target)
 
 
