@@ -167,14 +167,14 @@ def ucx():
     single("ucx_info -d")
     # Transport level: each transport by itself. Small messages, copied messages, zero copy.
     uct = {
-        "rc_verbs": ("am_lat", "am_bw", "put_lat", "put_bw", "get", "add", "fadd", "swap", "cswap"),
+        "rc_verbs": ("am_lat", "am_bw", "put_lat", "put_bw", "get", "fadd", "cswap"),
         "ud_verbs": ("am_lat", "am_bw"),
-        "rc_mlx5": ("am_lat", "am_bw", "put_lat", "put_bw", "get", "add", "fadd", "swap", "cswap"),
+        "rc_mlx5": ("am_lat", "am_bw", "put_lat", "put_bw", "get", "fadd", "cswap"),
         "ud_mlx5": ("am_lat", "am_bw"),
     }
     for transport, tests in uct.items():
         for test in tests:
-            atomic = test in ("add", "fadd", "swap", "cswap")
+            atomic = test in ("fadd", "cswap")
             layouts = ("short", "bcopy", "zcopy") if test == "put_bw" else ("short",) if atomic else ("bcopy",)
             for layout in layouts:
                 quick = layout == "bcopy" and test in ("am_lat", "put_bw") or test == "fadd"
