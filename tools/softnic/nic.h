@@ -65,6 +65,10 @@ int sn_nic_start(void);
 /* Stop the thread and leave. Idempotent; called when the process exits. */
 void sn_nic_stop(void);
 
+/* What the thread does, and one pass of it, at that time; returns how much it did. */
+void sn_nic_loop(void);
+unsigned int sn_nic_pass(uint64_t now_ns);
+
 /* Take in what was rung on a page so far: a command is about to change what it means. A QP that
  * cannot send has none: NULL. */
 void sn_nic_collect_doorbells(struct sn_uar *uar);

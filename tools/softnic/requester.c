@@ -6,10 +6,10 @@
  * WRITE_IMM's second half and some atomics go to the responder and come back as replies. Requests
  * of one QP take effect in order, so a direct one waits until those at the responder are answered.
  *
- * The wire between processes neither loses nor reorders. A request is lost only if nobody is at
- * the other end, and that is known at once: the retry timer then runs, and each time it ends the
- * request is tried again for real. So a busy machine cannot exhaust the retries, and duplicates do
- * not arise.
+ * The wire between processes neither loses nor reorders, unless --faults makes it. Otherwise a
+ * request is lost only if nobody is at the other end, and that is known at once: the retry timer
+ * then runs, and each time it ends the request is tried again for real. So a busy machine cannot
+ * exhaust the retries.
  */
 #include <stddef.h>
 #include <infiniband/mlx5dv.h>
@@ -37,13 +37,6 @@ syndrome_of(enum sn_fate fate)
 	default:
 		return MLX5_CQE_SYNDROME_REMOTE_OP_ERR;
 	}
-}
-
-static bool
-is_send(uint8_t opcode)
-{
-	return opcode == MLX5_OPCODE_SEND || opcode == MLX5_OPCODE_SEND_IMM ||
-	       opcode == MLX5_OPCODE_SEND_INVAL;
 }
 
 static bool
@@ -216,43 +209,6 @@ settle(struct sn_qp *qp, const struct sn_request *r, enum sn_fate fate)
 
 /* ---- requests that the responder executes ---- */
 
-static void
-fill_packet(const struct sn_qp *qp, const struct sn_request *r, struct sn_packet *p)
-{
-	uint8_t *to = p->payload;
-
-	memset(p, 0, offsetof(struct sn_packet, sge));
-	p->type = SN_PKT_REQUEST;
-	p->opcode = r->opcode;
-	p->solicited = r->solicited;
-	p->src_qpn = qp->qpn;
-	p->dst_qpn = is_datagram(qp) ? r->to.qpn : qp->attr.dest_qp_num;
-	p->psn = qp->tx_psn;
-	p->n_psn = r->n_psn;
-	p->attempt = qp->attempt;
-	p->imm_be = r->imm_be;
-	p->rkey = r->rkey;
-	p->raddr = r->raddr;
-	p->len = r->len;
-	p->operand[0] = r->operand[0];
-	p->operand[1] = r->operand[1];
-	if (!is_send(r->opcode))
-		return; /* the payload, if any, is in place */
-	if (r->len <= SN_PACKET_INLINE_MAX) {
-		p->is_inline = true;
-		for (unsigned int i = 0; i < r->n_sge; i++) {
-			sn_copy_small(to, r->sge[i].iov_base, r->sge[i].iov_len);
-			to += r->sge[i].iov_len;
-		}
-		return;
-	}
-	p->n_sge = (uint16_t)r->n_sge;
-	for (unsigned int i = 0; i < r->n_sge; i++)
-		p->sge[i] = (struct sn_packet_sge){.addr = (uintptr_t)r->sge[i].iov_base,
-						   .len = r->sge[i].iov_len,
-						   .key = r->lkey[i]};
-}
-
 static struct sn_outstanding *
 remember(struct sn_qp *qp, const struct sn_request *r)
 {
@@ -279,7 +235,7 @@ post(struct sn_qp *qp, const struct sn_request *r)
 
 	if (qp->out_tail - qp->out_head == SN_MAX_OUTSTANDING)
 		return false;
-	fill_packet(qp, r, &packet);
+	sn_local_pack(qp, r, &packet);
 	fate = sn_local_post(qp, &packet);
 	if (fate == SN_LOST && qp->out_head != qp->out_tail)
 		return false; /* the loss will show at the first of them */
@@ -356,7 +312,7 @@ post_datagram(struct sn_qp *qp, const struct sn_request *r)
 
 	if (qp->out_tail - qp->out_head == SN_MAX_OUTSTANDING)
 		return false;
-	fill_packet(qp, r, &packet);
+	sn_local_pack(qp, r, &packet);
 	fate = sn_local_post_datagram(qp, &r->to, &packet);
 	if (fate == SN_AGAIN)
 		return false;
@@ -433,7 +389,7 @@ drop(struct sn_qp *qp, const struct sn_request *r)
 		return true;
 	}
 	/* Behind others, it shows when those are answered and it is not. */
-	if (is_send(r->opcode) && qp->out_head != qp->out_tail &&
+	if (sn_is_send(r->opcode) && qp->out_head != qp->out_tail &&
 	    qp->out_tail - qp->out_head < SN_MAX_OUTSTANDING && is_reliable(qp)) {
 		remember(qp, r);
 		expect_silence(qp);
@@ -524,7 +480,7 @@ has_arrived(struct sn_qp *qp, struct sn_request *r)
 	if (r->here_bytes == r->len)
 		return true;
 	/* A part of a WRITE or READ has its effect; nothing else is done by halves. */
-	return !r->syndrome && !is_send(r->opcode) && r->here_bytes > qp->progress_bytes;
+	return !r->syndrome && !sn_is_send(r->opcode) && r->here_bytes > qp->progress_bytes;
 }
 
 /* True if it is a WRITE that waits for others. */
@@ -570,9 +526,9 @@ step(struct sn_qp *qp, uint64_t *budget)
 		return true;
 	if (qp->flight && !has_arrived(qp, &r))
 		return false;
-	if (sn_faults.on && !r.syndrome && is_send(r.opcode) && is_hindered(qp, &r, &goes_on))
+	if (sn_faults.on && !r.syndrome && sn_is_send(r.opcode) && is_hindered(qp, &r, &goes_on))
 		return goes_on;
-	if (!r.syndrome && is_send(r.opcode))
+	if (!r.syndrome && sn_is_send(r.opcode))
 		return is_datagram(qp) ? post_datagram(qp, &r) : post(qp, &r);
 	if (qp->out_head != qp->out_tail)
 		return false;

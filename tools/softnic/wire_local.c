@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "carry.h"
 #include "copy.h"
 #include "datagram.h"
 #include "gather.h"
@@ -164,175 +165,6 @@ check_region(const struct sn_request *r, const struct sn_shm_qp *to, enum sn_fat
 	return NULL;
 }
 
-/* ---- moving bytes ---- */
-
-/* A run of bytes in a list of pieces. */
-struct span {
-	const struct iovec *iov;
-	unsigned int n;
-	uint64_t offset; /* in iov[0] */
-};
-
-static void
-span_skip(struct span *span, uint64_t bytes)
-{
-	span->offset += bytes;
-	while (span->n && span->offset >= span->iov->iov_len) {
-		span->offset -= span->iov->iov_len;
-		span->iov++;
-		span->n--;
-	}
-}
-
-/* The part of @span that is @bytes long, as a list of its own. */
-static size_t
-span_slice(const struct span *span, uint64_t bytes, struct iovec *out)
-{
-	uint64_t offset = span->offset;
-	size_t n = 0;
-
-	for (unsigned int i = 0; i < span->n && bytes; i++) {
-		uint64_t take = SN_MIN(span->iov[i].iov_len - offset, bytes);
-
-		out[n++] = (struct iovec){.iov_base = (uint8_t *)span->iov[i].iov_base + offset,
-					  .iov_len = take};
-		bytes -= take;
-		offset = 0;
-	}
-	return n;
-}
-
-static void
-move_mapped(const struct span *local, uint8_t *remote, uint64_t bytes, bool is_read)
-{
-	struct iovec piece[SN_MAX_SGE];
-	size_t n = span_slice(local, bytes, piece);
-
-	for (size_t i = 0; i < n; i++) {
-		if (is_read)
-			sn_copy(piece[i].iov_base, remote, piece[i].iov_len);
-		else
-			sn_copy(remote, piece[i].iov_base, piece[i].iov_len);
-		remote += piece[i].iov_len;
-	}
-}
-
-static int
-move_by_kernel(const struct span *local, uint64_t owner, uint64_t addr, uint64_t bytes,
-	       bool is_read)
-{
-	struct iovec piece[SN_MAX_SGE];
-	size_t n = span_slice(local, bytes, piece);
-
-	return is_read ? sn_peer_read(owner, addr, piece, n, bytes)
-		       : sn_peer_write(owner, addr, piece, n, bytes);
-}
-
-/* Move the next piece between @local and @mr. 0 or -errno. */
-static int
-move(struct sn_shm_mr *mr, uint64_t addr, struct span *local, uint64_t bytes, bool is_read)
-{
-	while (bytes) {
-		uint64_t run;
-		uint8_t *here = sn_peer_map(mr, addr, bytes, &run);
-
-		if (here) {
-			move_mapped(local, here, run, is_read);
-		} else {
-			int err = move_by_kernel(local, atomic_load(&mr->owner), addr, bytes,
-						 is_read);
-			if (err)
-				return err;
-			run = bytes;
-		}
-		span_skip(local, run);
-		addr += run;
-		bytes -= run;
-	}
-	return 0;
-}
-
-/* Move @bytes out of @span to memory of our own. */
-static void
-span_take(struct span *span, uint8_t *to, uint64_t bytes)
-{
-	struct iovec piece[SN_MAX_SGE];
-	size_t n = span_slice(span, bytes, piece);
-
-	for (size_t i = 0; i < n; i++) {
-		sn_copy_small(to, piece[i].iov_base, piece[i].iov_len);
-		to += piece[i].iov_len;
-	}
-	span_skip(span, bytes);
-}
-
-/* As move(), for a WRITE that leaves some cache lines behind: each choice of so many is equally
- * likely (Knuth, 3.4.2, algorithm S). */
-static int
-move_but_hold(struct sn_shm_mr *mr, const struct sn_shm_qp *to, uint64_t addr, struct span *local,
-	      uint64_t bytes)
-{
-	uint64_t end = addr + bytes, n_left = (end - 1) / SN_LINE_BYTES - addr / SN_LINE_BYTES + 1;
-	uint32_t n_hold = sn_held_share(n_left);
-	struct sn_line held[SN_HELD_LINES];
-	unsigned int n_held = 0;
-	uint64_t next;
-	int err;
-
-	for (uint64_t line = addr; line < end && n_held < n_hold; line = next) {
-		next = SN_MIN(line / SN_LINE_BYTES * SN_LINE_BYTES + SN_LINE_BYTES, end);
-		if (sn_held_random(n_left--) >= n_hold - n_held)
-			continue;
-		err = move(mr, addr, local, line - addr, false);
-		if (err)
-			return err;
-		held[n_held].addr = line;
-		held[n_held].n_bytes = (uint32_t)(next - line);
-		span_take(local, held[n_held++].bytes, next - line);
-		addr = next;
-	}
-	err = move(mr, addr, local, end - addr, false);
-	if (!err)
-		sn_held_keep(to, mr, held, n_held);
-	return err;
-}
-
-static bool drawn; /* the next WRITE leaves lines behind: sn_local_gather() has drawn for it */
-
-/* A WRITE to relaxed-ordered memory. */
-static int
-move_relaxed(struct sn_shm_mr *mr, const struct sn_shm_qp *to, uint64_t addr, struct span *local,
-	     uint64_t bytes)
-{
-	bool hold = drawn || (sn_held.one_in && sn_held_chance());
-
-	drawn = false;
-	sn_held_settle(to, addr, bytes);
-	return hold ? move_but_hold(mr, to, addr, local, bytes)
-		    : move(mr, addr, local, bytes, false);
-}
-
-/* The piece of a request at @addr in the owner's space. 0 or -errno. */
-static int
-carry(struct sn_shm_mr *mr, const struct sn_shm_qp *to, const struct sn_request *r, uint64_t addr,
-      uint64_t bytes)
-{
-	struct span local = {.iov = r->sge, .n = r->n_sge};
-	bool is_read = r->opcode == MLX5_OPCODE_RDMA_READ;
-	bool relaxed = !is_read && mr->access & IBV_ACCESS_RELAXED_ORDERING;
-	int err;
-
-	span_skip(&local, r->done_bytes);
-	if (relaxed)
-		return move_relaxed(mr, to, addr, &local, bytes);
-	/* As on PCIe: only relaxed writes may overtake, and nothing overtakes a strict one. */
-	sn_held_push(atomic_load(&to->owner), to->device);
-	sn_copy_fence();
-	err = move(mr, addr, &local, bytes, is_read);
-	sn_copy_fence();
-	return err;
-}
-
 /* ---- direct requests ---- */
 
 static enum sn_fate
@@ -388,7 +220,7 @@ execute_piece(struct sn_qp *qp, struct sn_request *r, struct sn_shm_qp *to, uint
 			int err;
 
 			bytes = SN_MIN(bytes, PIECE_BYTES);
-			err = carry(mr, to, r, addr, bytes);
+			err = sn_carry_piece(mr, to, r, addr, bytes);
 			if (err)
 				return fate_of_error(err, atomic_load(&to->owner));
 			*budget -= SN_MIN(*budget, bytes);
@@ -434,8 +266,7 @@ sn_local_gather(const struct sn_qp *qp, const struct sn_request *r)
 	if (owner == sn_nic.instance.id)
 		return false;
 	if (mr->access & IBV_ACCESS_RELAXED_ORDERING) {
-		drawn = sn_held.one_in && sn_held_chance();
-		if (drawn)
+		if (sn_carry_draws())
 			return false;
 		sn_held_settle(to, addr, r->len);
 	} else {
@@ -498,6 +329,43 @@ sn_local_atomic(struct sn_qp *qp, struct sn_request *r, uint64_t *old_value)
 }
 
 /* ---- packets ---- */
+
+void
+sn_local_pack(const struct sn_qp *qp, const struct sn_request *r, struct sn_packet *p)
+{
+	uint8_t *to = p->payload;
+
+	memset(p, 0, offsetof(struct sn_packet, sge));
+	p->type = SN_PKT_REQUEST;
+	p->opcode = r->opcode;
+	p->solicited = r->solicited;
+	p->src_qpn = qp->qpn;
+	p->dst_qpn = qp->type == IB_UVERBS_QPT_UD ? r->to.qpn : qp->attr.dest_qp_num;
+	p->psn = qp->tx_psn;
+	p->n_psn = r->n_psn;
+	p->attempt = qp->attempt;
+	p->imm_be = r->imm_be;
+	p->rkey = r->rkey;
+	p->raddr = r->raddr;
+	p->len = r->len;
+	p->operand[0] = r->operand[0];
+	p->operand[1] = r->operand[1];
+	if (!sn_is_send(r->opcode))
+		return; /* the payload, if any, is in place */
+	if (r->len <= SN_PACKET_INLINE_MAX) {
+		p->is_inline = true;
+		for (unsigned int i = 0; i < r->n_sge; i++) {
+			sn_copy_small(to, r->sge[i].iov_base, r->sge[i].iov_len);
+			to += r->sge[i].iov_len;
+		}
+		return;
+	}
+	p->n_sge = (uint16_t)r->n_sge;
+	for (unsigned int i = 0; i < r->n_sge; i++)
+		p->sge[i] = (struct sn_packet_sge){.addr = (uintptr_t)r->sge[i].iov_base,
+						   .len = r->sge[i].iov_len,
+						   .key = r->lkey[i]};
+}
 
 static enum sn_fate
 push(const struct sn_packet *packet)
@@ -589,23 +457,21 @@ send_backlog(void)
 
 /* One piece of the sender's memory to the receive's span. Inside the epoch. */
 static int
-fetch_piece(const struct sn_packet *request, const struct sn_packet_sge *sge, struct span *to)
+fetch_piece(const struct sn_packet *request, const struct sn_packet_sge *sge, struct sn_span *to)
 {
 	struct sn_shm_mr *mr = sn_mr_find(sge->key);
 
-	if (mr && atomic_load(&mr->owner) == request->src &&
-	    sn_mr_covers(mr, sge->addr - mr->start + mr->iova, sge->len))
-		return move(mr, sge->addr, to, sge->len, true);
 	/* Deregistered since: a copy of whatever is there now. The sender broke its own rules. */
-	int err = move_by_kernel(to, request->src, sge->addr, sge->len, true);
-	span_skip(to, sge->len);
-	return err;
+	if (mr && (atomic_load(&mr->owner) != request->src ||
+		   !sn_mr_covers(mr, sge->addr - mr->start + mr->iova, sge->len)))
+		mr = NULL;
+	return sn_carry_fetch(mr, request->src, sge->addr, sge->len, to);
 }
 
 int
 sn_local_fetch(const struct sn_packet *request, const struct iovec *to, unsigned int n_to)
 {
-	struct span span = {.iov = to, .n = n_to};
+	struct sn_span span = {.iov = to, .n = n_to};
 	int err = 0;
 
 	if (request->is_inline) {

@@ -13,9 +13,8 @@ void sn_local_begin(void);
 void sn_local_end(void);
 
 /* Execute the next piece of a WRITE or READ, move request->done_bytes on and take what that cost
- * from
- * *@budget; complete when done_bytes reaches request->len. Anything but SN_DONE ends the request.
- */
+ * from *@budget; complete when done_bytes reaches request->len. Anything but SN_DONE ends the
+ * request. */
 enum sn_fate sn_local_execute(struct sn_qp *qp, struct sn_request *request, uint64_t *budget);
 
 /* Let a WRITE to memory that cannot be mapped here wait for others (gather.h). False: execute it.
@@ -27,6 +26,10 @@ bool sn_local_is_reached(const struct sn_qp *qp);
 
 /* An atomic, done here and now. SN_AGAIN: this memory needs the responder; use post. */
 enum sn_fate sn_local_atomic(struct sn_qp *qp, struct sn_request *request, uint64_t *old_value);
+
+/* The packet of a request that the responder executes, with its payload or where that is. */
+void sn_local_pack(const struct sn_qp *qp, const struct sn_request *request,
+		   struct sn_packet *packet);
 
 /* Hand a request to the responder. Its fate comes through sn_requester_reply(), in the order of
  * posting. SN_AGAIN: no room; SN_LOST: nobody is there. */

@@ -3,6 +3,7 @@
 #ifndef SN_WQE_H
 #define SN_WQE_H
 
+#include <infiniband/mlx5dv.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -69,5 +70,13 @@ void sn_wqe_decode(struct sn_qp *qp, uint16_t index, uint16_t n_announced,
 
 /* For flushing: index and size only. Returns how many blocks it takes, at least 1. */
 uint16_t sn_wqe_size(const struct sn_qp *qp, uint16_t index, uint8_t *opcode);
+
+/* Does it deliver a message? */
+static inline bool
+sn_is_send(uint8_t opcode)
+{
+	return opcode == MLX5_OPCODE_SEND || opcode == MLX5_OPCODE_SEND_IMM ||
+	       opcode == MLX5_OPCODE_SEND_INVAL;
+}
 
 #endif
