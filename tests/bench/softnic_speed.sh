@@ -34,7 +34,7 @@ cold() { # BLOCK
 	done
 	bench initiator --mode initiator --segment-id "$address" --operation write \
 		--block-size "$1" --batch-size 64 --threads 2 --duration 4 >"$log/initiator" 2>&1
-	kill -INT $target
+	kill $target
 	wait $target
 	sed -n 's/^Test completed.*throughput \([0-9.]*\) GB.*/\1/p' "$log/initiator"
 }

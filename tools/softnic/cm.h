@@ -7,8 +7,8 @@
  *	cm_address.c	whose address it is; port numbers, in the instance's shared state
  *	cm_route.c	binding, resolving, queries
  *	cm_connect.c	REQ, REP, RTU, REJ, DREQ, DREP and SIDR (IBA volume 1, chapter 12)
- *	cm_link.c	what carries them between the processes of the instance, and the thread for
- *it
+ *	cm_qp.c		what a QP needs for each step
+ *	cm_link.c	what carries all that between the processes of the instance; its thread
  *
  * Everything here is done with the NIC's lock held, as all commands are, but for waiting.
  */
@@ -22,7 +22,8 @@
 #include <sys/queue.h>
 #include <sys/types.h>
 
-#define SN_CM_MAX_IDS 65536 /* librdmacm indexes its ids with 16 bits */
+#define SN_CM_MAX_IDS  65536	  /* librdmacm indexes its ids with 16 bits */
+#define SN_CM_UDP_QKEY 0x01234567 /* of every UD id: RDMA_UDP_QKEY */
 
 struct sn_cm_link;
 struct sn_cm_event;
