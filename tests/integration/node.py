@@ -26,7 +26,8 @@ EAL = ["-l", "0,1", "--in-memory", "--single-file-segments", "--iova-mode=va"]
 INSTANCE = f"node-{os.getpid()}"
 POOL = 192 << 20
 OBJECT = 160 << 20
-SLOW = ["--slice-size", "4K"]  # so that a copy takes long enough to be met under way
+# 0.5 GB/s for both devices, so that a copy takes long enough to be met under way.
+DEVICES = ["--devices", "2", "--rate", "2"]
 PATIENCE = 60  # seconds until a step that should end is called hung
 TESTS = []
 
@@ -56,7 +57,7 @@ class Node:
     def __init__(self, options, eal=(), env=None):
         self.out, self.err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
         self.launcher = subprocess.Popen(
-            [SOFTNIC, "--devices", "2", "--instance", INSTANCE, "--", NODE, *EAL, *eal, "--",
+            [SOFTNIC, *DEVICES, "--instance", INSTANCE, "--", NODE, *EAL, *eal, "--",
              *options], stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.err,
             env={**os.environ, **(env or {})})
 
@@ -124,7 +125,7 @@ class Nodes:
     def pair(self):
         """gpu1, and gpu0 that may copy to it."""
         target = self.start(f"gpu1-{os.getpid()}")
-        return self.start(f"gpu0-{os.getpid()}", "--peer", target.address, *SLOW), target
+        return self.start(f"gpu0-{os.getpid()}", "--peer", target.address), target
 
     def file(self, name, size):
         with open(self.path(name), "wb") as file:
@@ -428,7 +429,7 @@ def killed_source_leaves_no_half_object_and_no_blocks():
     with Nodes() as nodes:
         target = nodes.start(f"gpu1-{os.getpid()}", eal=["--file-prefix", prefix])
         free = free_blocks(prefix)
-        source = nodes.start(f"gpu0-{os.getpid()}", "--peer", target.address, *SLOW)
+        source = nodes.start(f"gpu0-{os.getpid()}", "--peer", target.address)
         ctl(source, "put", nodes.file("a", OBJECT), "a")
         for _ in range(5):
             copy = ctl_background(source, "copy", "a", target.address)
@@ -519,7 +520,7 @@ def systemd_is_told_and_the_journal_gets_priorities():
             inode = os.fstat(log.fileno())
             stream = f"{inode.st_dev}:{inode.st_ino}"
             node = subprocess.Popen(
-                [SOFTNIC, "--devices", "2", "--instance", INSTANCE, "--", NODE, *EAL, "--",
+                [SOFTNIC, *DEVICES, "--instance", INSTANCE, "--", NODE, *EAL, "--",
                  "--listen", "127.0.0.1:0", "--name", f"gpu2-{os.getpid()}", "--pool", "8M"],
                 stdout=subprocess.PIPE, stderr=log, env={**os.environ, "JOURNAL_STREAM": stream})
             node.stdout.readline()

@@ -129,7 +129,7 @@ print_completions(unsigned int step, const struct rig_end *end)
 
 	while (ibv_poll_cq(end->cq, 1, &wc) == 1)
 		printf("step %u: %s opcode %d status %d bytes %u\n", step, end == &a ? "a" : "b",
-		       wc.opcode, wc.status, wc.status ? 0 : wc.byte_len);
+		       wc.status ? -1 : (int)wc.opcode, wc.status, wc.status ? 0 : wc.byte_len);
 }
 
 static int
