@@ -157,10 +157,11 @@ receive_packet(struct sn_roce_port *port, const struct sn_roce_packet *packet)
 		return;
 	case SN_FAULT_DUPLICATE:
 		handle_packet(port, packet);
-		/* fallthrough */
+		break;
 	default:
-		handle_packet(port, packet);
+		break;
 	}
+	handle_packet(port, packet);
 }
 
 static unsigned int
