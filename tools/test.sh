@@ -6,7 +6,8 @@
 #   test.sh          all lanes: gcc clang asan tsan fuzz
 #   test.sh LANE...  some of them
 #
-# KVR_FUZZ_SECONDS is how long each fuzzer runs (60).
+# KVR_FUZZ_SECONDS is how long each fuzzer runs (60), KVR_FUZZ_SEED where it begins (1: the same way
+# each time; 0: anywhere).
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 builds=$root/build-test
@@ -73,6 +74,7 @@ fuzz() {
 	local name=$1 own=$builds/fuzz/$1 seconds=${KVR_FUZZ_SECONDS:-60}
 	mkdir -p "$own"
 	ASAN_OPTIONS=detect_leaks=1 "$builds/clang/tests/fuzz/${name}_fuzz" -max_total_time="$seconds" \
+		-seed="${KVR_FUZZ_SEED:-1}" \
 		-max_len=1500 -timeout=20 -close_fd_mask=2 -artifact_prefix="$own-" \
 		"$own" "$root/tests/fuzz/corpus/$name" >"$own.log" 2>&1
 }

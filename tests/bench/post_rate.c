@@ -69,9 +69,10 @@ post_burst(struct sender *s, const struct wqe *template, unsigned int burst)
 			htobe32((uint32_t)s->pi++ << 8 | MLX5_OPCODE_RDMA_WRITE);
 	}
 	last->ctrl.fm_ce_se = MLX5_WQE_CTRL_CQ_UPDATE;
-	atomic_thread_fence(memory_order_release); /* WQEs before their record */
-	((_Atomic uint32_t *)s->qp.dbrec)[MLX5_SND_DBR] = htobe32(s->pi);
-	atomic_thread_fence(memory_order_seq_cst); /* the record before the register */
+	/* WQEs before their record, and that before the register; TSan knows no C11 fences. */
+	atomic_store_explicit((_Atomic uint32_t *)&s->qp.dbrec[MLX5_SND_DBR], htobe32(s->pi),
+			      memory_order_release);
+	__sync_synchronize();
 	*(volatile uint64_t *)s->qp.bf.reg = *(uint64_t *)&last->ctrl;
 }
 

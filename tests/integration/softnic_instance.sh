@@ -76,6 +76,8 @@ check "a signal becomes 128 + its number" exits_with 137 softnic -- sh -c 'kill 
 check "no command is 125" exits_with 125 softnic
 check "an unknown command is 127" exits_with 127 softnic -- no-such-command-here
 check "and says which" one_line_naming no-such-command-here
+check "a value of two lines is refused" exits_with 125 softnic --trace-file "$(printf 'a\nb')" -- true
+check "in one line that names the option" one_line_naming --trace-file
 check "0 devices are refused" exits_with 125 softnic --devices 0 -- true
 check "and the line names the option" one_line_naming --devices
 check "9 devices are refused" exits_with 125 softnic --devices 9 -- true

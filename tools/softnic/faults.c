@@ -182,9 +182,15 @@ int
 sn_faults_parse(struct sn_shm_faults *faults, unsigned int n_devices, const char *spec,
 		uint64_t now_ns, char *error, size_t error_bytes)
 {
-	char *copy = strdup(spec), *rest = copy, *item;
-	int err = copy ? 0 : -ENOMEM;
+	char *copy, *rest, *item;
+	int err;
 
+	if (!sn_is_printable(spec)) {
+		snprintf(error, error_bytes, "control characters in it: see softnic --help");
+		return -EINVAL;
+	}
+	copy = rest = strdup(spec);
+	err = copy ? 0 : -ENOMEM;
 	while (!err && (item = strsep(&rest, ",")))
 		err = parse_item(faults, n_devices, item, now_ns, error, error_bytes);
 	free(copy);

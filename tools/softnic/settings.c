@@ -262,6 +262,10 @@ sn_settings_set(struct sn_settings *settings, const char *key, const char *value
 {
 	struct where at = {.key = key, .value = value, .error = error, .error_bytes = error_bytes};
 
+	if (!sn_is_printable(value)) {
+		snprintf(error, error_bytes, "--%s: give a value without control characters", key);
+		return -EINVAL;
+	}
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
 		if (strcmp(key, keys[i].key) == 0)
 			return keys[i].set(&at, settings);

@@ -3,6 +3,7 @@
 #ifndef SOFTNIC_H
 #define SOFTNIC_H
 
+#include <ctype.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -33,6 +34,15 @@
 #define SN_GRH_BYTES  40u
 #define SN_MIN(a, b)  ((a) < (b) ? (a) : (b))
 #define SN_MAX(a, b)  ((a) > (b) ? (a) : (b))
+
+/* No control characters: what a message of one line may repeat. */
+static inline bool
+sn_is_printable(const char *text)
+{
+	while (*text && !iscntrl((unsigned char)*text))
+		text++;
+	return !*text;
+}
 
 extern bool sn_debug;
 
