@@ -14,18 +14,19 @@ build=$(realpath "$1") || exit 2
 log=$(mktemp -d)
 trap 'rm -rf "$log"' EXIT
 
-under_softnic() { "$build/tools/softnic/softnic" --instance "speed-$$" "$@"; }
+# EXEC=exec: in place of this shell, so that $! is the launcher's.
+under_softnic() { ${EXEC-} "$build/tools/softnic/softnic" --instance "speed-$$" "$@"; }
 
 bench() { # PREFIX ARGUMENT...
 	local prefix=$1
 	shift
 	under_softnic --devices 1 -- "$build/app/kvrail-bench" -l 0,1 --file-prefix "speed-$prefix" \
-		--in-memory -- --buffer-size 2G --device-name mlx5_0 "$@"
+		--in-memory --single-file-segments --iova-mode=va -- --buffer-size 2G --device-name mlx5_0 "$@"
 }
 
 cold() { # BLOCK
 	local target address
-	bench target --mode target >"$log/target" 2>&1 &
+	EXEC=exec bench target --mode target >"$log/target" 2>&1 &
 	target=$!
 	for _ in $(seq 300); do
 		address=$(sed -n 's/^listening on //p' "$log/target")
