@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+/* Past 300 lines: the one public header, and more than half of it is documentation. */
 /**
  * @file kvr.h
  * @brief kvrail: moves contiguous KV-cache blocks between nodes, on all RDMA NICs at once.

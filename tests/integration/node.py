@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
+# Past 600 lines: sixteen tests of one program that share its nodes and functions.
 """kvrail-node and kvrail-ctl under softnic: objects, drain, reload, faults, systemd, usage.
 
     node.py SOFTNIC KVRAIL_NODE KVRAIL_CTL [WORD]    WORD: only tests whose name has it
